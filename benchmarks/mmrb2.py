@@ -132,8 +132,6 @@ class MMRB2Edit(MMRB2):
         options: `task` of `MMRB2`, and others.
     """
 
-    of_pairs = False  # a judge of two images does not see the source
-
     @override
     def read(self, folder: Path) -> Iterator[Item]:
         for pair in read_pairs(self.file(f"{self.task}.json")):

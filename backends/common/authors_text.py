@@ -34,7 +34,8 @@ class AuthorsText:
             alone contains.
         join: what stands between the parts.
         fields: what the variables of formatted strings stand for: ``{prompt = "text"}``.
-        replace: texts that are replaced at last, each with its replacement.
+        replace: texts that are replaced in it, each with its replacement.
+        around: what stands around it, with ``{authors}`` in its place.
 
     >>> source = AuthorsText("me/mine", "0" * 40, "ask.py", "", ["Is"], fields={"p": "text"})
     >>> source.extract("question = f'Is it {p}? {{yes}}'")
@@ -49,6 +50,7 @@ class AuthorsText:
     join: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
     replace: Sequence[tuple[str, str]] = ()
+    around: str = "{authors}"
 
     @property
     def url(self) -> str:
@@ -121,7 +123,7 @@ class AuthorsText:
         text = self.join.join(parts)
         for old, new in self.replace:
             text = text.replace(old, new)
-        return text
+        return self.around.replace("{authors}", text)
 
 
 def _strings(

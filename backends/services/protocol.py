@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypedDict
 from t2v_eval.errors import InputError, ScoringError, ServiceError, T2VError
 from t2v_eval.remote.cost import Price
 from t2v_eval.remote.request_pool import BudgetExhaustedError, Limits, RetryError
+from t2v_eval.scoring.generation import IMAGE_PLACE
 from t2v_eval.utils.printable import redact_userinfo
 
 from .api_key import Key
@@ -190,17 +191,38 @@ class ServiceProtocol(ABC):
         """Return the parts of a message: the question and images or videos, in order.
 
         Args:
-            question: the text.
+            question: the text, perhaps with the places of images (`IMAGE_PLACE`).
             packed: the parts of each image or video; several are called A and B.
+
+        Raises:
+            InputError: there are places for another number of images.
         """
+        *leads, last = question.split(IMAGE_PLACE)
+        if leads:
+            images = [part for parts in packed for part in parts]
+            return self._placed(leads if any(leads) else [""], last, images)
         image_parts: list[Any] = []
-        for name, images in zip("AB", packed, strict=False):
+        for name, parts in zip("AB", packed, strict=False):
             if len(packed) > 1:
-                kind = "Picture" if len(images) == 1 else "Video"
+                kind = "Picture" if len(parts) == 1 else "Video"
                 image_parts.append(self.text_part(f"{kind} {name}:"))
-            image_parts += images
+            image_parts += parts
         text_parts = [self.text_part(question)]
         return image_parts + text_parts if self.image_first else text_parts + image_parts
+
+    def _placed(self, leads: Sequence[str], last: str, images: Sequence[Any]) -> list[Any]:
+        """Return images, each behind its text, and the last text; all behind a single text.
+
+        Raises:
+            InputError: there are texts for another number of images.
+        """
+        if len(leads) not in (1, len(images)):
+            raise InputError(f"a question has places for {len(leads)} of {len(images)} images")
+        parts: list[Any] = []
+        groups = [images] if len(leads) == 1 else [[image] for image in images]
+        for lead, group in zip(leads, groups, strict=True):
+            parts += [self.text_part(lead), *group] if lead else group
+        return [*parts, self.text_part(last)] if last else parts
 
     # Responses:
 

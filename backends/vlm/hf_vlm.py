@@ -308,12 +308,22 @@ or 'yes-no' or 'yes-no-token'
         return {**super().execution, "attention": attention, "images": batching}
 
     @override
-    def preprocess(self, image: Image.Image | Clip | list[Image.Image]) -> MediaInputs:
-        """Return the inputs of the model up to the question."""
+    def preprocess(
+        self, image: Image.Image | Clip | list[Image.Image], leads: Sequence[str] = ()
+    ) -> MediaInputs:
+        """Return the inputs of the model up to the question.
+
+        Args:
+            image: an image, a video or images in order.
+            leads: the text before each image; none by default.
+        """
         if isinstance(image, Clip):
+            if any(leads):
+                raise InputError("a prompt with text before a video is not supported here")
             return self.prompt_builder.video_inputs(image)
-        if isinstance(image, list):
-            return self.prompt_builder.group_inputs(image)
+        if isinstance(image, list) or any(leads):
+            images = image if isinstance(image, list) else [image]
+            return self.prompt_builder.group_inputs(images, leads)
         return MediaInputs(self.prompt_builder.image_inputs(image))
 
     @override

@@ -8,7 +8,7 @@ each internal that is relied on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +28,7 @@ from transformers import (
     Qwen2VLModel,
     Qwen2VLVideoProcessor,
 )
+from transformers.utils.generic import ModelOutput
 from typing_extensions import override
 
 from ..common.images import smart_size
@@ -48,6 +49,18 @@ def settings_of(processor: Any) -> set[str]:
     (True, set())
     """
     return {*getattr(getattr(processor, "valid_kwargs", None), "__annotations__", ())}
+
+
+@dataclass
+class EncoderOutput(ModelOutput):
+    """Features as a vision encoder of transformers returns them, for `forward` and `generate`.
+
+    >>> EncoderOutput([torch.zeros(4, 8)]).to_tuple()[0][0].shape
+    torch.Size([4, 8])
+    """
+
+    pooler_output: Any = None
+    deepstack_features: Any = None
 
 
 class VisionEncoder:
@@ -100,7 +113,7 @@ class VisionEncoder:
             for name, by_layer in ENCODER_OUTPUTS.items()
             if name in features[0]
         }
-        return {MM_ENCODER_OUTPUTS: {features[0]["modality"]: SimpleNamespace(**outputs)}}
+        return {MM_ENCODER_OUTPUTS: {features[0]["modality"]: EncoderOutput(**outputs)}}
 
     def _arguments(self, row: Row) -> tuple[Any, dict[str, str]]:
         """Return the method that encodes a row, and for each of its arguments the row's input."""

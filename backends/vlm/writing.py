@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,32 +13,34 @@ from torch import Tensor
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError
-from t2v_eval.inputs.media import Media
+from t2v_eval.inputs.media import ImageGroup, Media
 from t2v_eval.local.batching import BatchSize, Failure
-from t2v_eval.scoring.generation import Digit, Writing, Written
+from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Writing, Written
 
+from ..common.transformers_internals import parameter_names
 from .reading.head import LanguageModelHead
-from .reading.inputs import TOKEN_POOLING, PromptTokens, Row, append_tokens, batch_rows
+from .reading.inputs import TOKEN_POOLING, PromptTokens, Row, append_tokens
 from .reading.reader import EncodedMedia, HiddenStateReader, MediaPrompts, Prefill, PromptTargets
 from .reading.video import MediaInputs
+from .transformers_vision import MM_ENCODER_OUTPUTS
 from .video_frames import PromptFrames
 
 
 class Question(NamedTuple):
-    """A prompt about an image: the inputs up to it, and its tokens.
+    """A prompt about an image: the image with the text before it, and the tokens behind it.
 
     >>> row = {"input_ids": torch.tensor([[5, 6]])}
-    >>> Question(MediaInputs(row), [7]).row["input_ids"].tolist()
+    >>> Question(EncodedMedia(MediaInputs(row)), [7]).row["input_ids"].tolist()
     [[5, 6, 7]]
     """
 
-    inputs: MediaInputs
+    media: EncodedMedia
     prompt: list[int]
 
     @property
     def row(self) -> Row:
-        """All inputs of the model."""
-        return append_tokens(self.inputs.row, self.prompt)
+        """All inputs of the model, but the features of the image."""
+        return append_tokens(self.media.row, self.prompt)
 
 
 class WritingScorer(PromptFrames):
@@ -51,6 +54,8 @@ class WritingScorer(PromptFrames):
     reader: HiddenStateReader
     _head: LanguageModelHead
     _to_device: Callable[[MediaInputs], MediaInputs]
+    preprocess: Callable[..., MediaInputs]
+    encode_images: Callable[[Sequence[MediaInputs]], Sequence[EncodedMedia]]
     _room: Callable[[MediaInputs, PromptTokens, int], int]
 
     @override
@@ -108,35 +113,65 @@ class WritingScorer(PromptFrames):
         for n, row in enumerate(rows):
             shapes = ((name, value.shape[1:]) for name, value in row.items())
             pooled = TOKEN_POOLING & row.keys() or writing.temperature
-            groups.setdefault((n if pooled else -1, *shapes), []).append(n)
+            group = n if pooled else -1, questions[n].media.batch_key, *shapes
+            groups.setdefault(group, []).append(n)
         texts: dict[int, list[Written]] = {}
-        for group in groups.values():
-            inputs = batch_rows([rows[n] for n in group], self.reader.pad_token)
-            image, prompt = pairs[group[0]]
+        for numbers in groups.values():
+            inputs = self.reader.batch_inputs(
+                [rows[n] for n in numbers], [questions[n].media for n in numbers]
+            )
+            image, prompt = pairs[numbers[0]]
             new_tokens = self._new_tokens(inputs, writing, f"{image.key} {prompt}")
-            for place, n in enumerate(group):
+            for place, n in enumerate(numbers):
                 listed = new_tokens[place * writing.passes : (place + 1) * writing.passes]
                 texts[n] = [self._written(questions[n], tokens, writing) for tokens in listed]
         return [texts[n] for n in range(len(pairs))]
 
     def _questions(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[Question]:
-        """Return the inputs of each prompt; an image with several prompts is prepared once."""
-        prepared: dict[str, MediaInputs] = {}
+        """Return the inputs of each prompt; an image with several prompts is encoded once."""
+        parts = [prompt.split(IMAGE_PLACE) for _, prompt in pairs]
+        media = self._encoded([(m, tuple(p[:-1])) for (m, _), p in zip(pairs, parts, strict=True)])
         questions = []
-        for image, prompt in pairs:
-            if image.key not in prepared:
-                prepared[image.key] = self._to_device(self.prepare(image))
-            inputs = prepared[image.key]
+        for (image, _), encoded, (*_, last) in zip(pairs, media, parts, strict=True):
+            lead = encoded.inputs.lead
 
-            def encode(text: str, lead: str = inputs.lead) -> PromptTokens:
+            def encode(text: str, lead: str = lead) -> PromptTokens:
                 return self.prompt_builder.tokenize(lead + text, "")
 
             try:
-                room = self._room(inputs, encode(""), max_new_tokens)
+                room = self._room(encoded.inputs, encode(""), max_new_tokens)
             except MediaError as error:
                 raise MediaError(f"{image.name}: {error}") from None
-            questions.append(Question(inputs, self._truncate(prompt, room, encode).prompt))
+            questions.append(Question(encoded, self._truncate(last, room, encode).prompt))
         return questions
+
+    def _encoded(self, asked: Sequence[tuple[Media, tuple[str, ...]]]) -> list[EncodedMedia]:
+        """Return images with their features, each with the texts before its images.
+
+        Features are those of the cache, where `generate` takes them in the place of pixels.
+        """
+        shares = self.reader.vision is not None and (
+            MM_ENCODER_OUTPUTS in parameter_names(type(self.network).forward)
+        )
+        keys = [" ".join((self.state_key(m), *filter(None, leads))) for m, leads in asked]
+        states: dict[str, EncodedMedia] = {}
+        prepared: dict[str, MediaInputs] = {}
+        for key, (media, leads) in zip(keys, asked, strict=True):
+            if shares and (state := self._cache.get(key)) is not None:
+                states[key] = state
+            elif key not in prepared:
+                count = len(media.images) if isinstance(media, ImageGroup) else 1
+                if len(leads) not in (0, count):
+                    raise InputError(f"a prompt has places for {len(leads)} of {count} images")
+                inputs = self.prepare(media, partial(self.preprocess, leads=leads))
+                prepared[key] = self._to_device(inputs)
+        encode = self.encode_images if shares else lambda rows: [EncodedMedia(r) for r in rows]
+        encoded = encode([*prepared.values()]) if prepared else ()
+        for key, state in zip(prepared, encoded, strict=True):
+            states[key] = state
+            if shares:
+                self._cache.put(key, state)
+        return [states[key] for key in keys]
 
     def _new_tokens(self, inputs: Row, writing: Writing, seed: str = "") -> list[list[int]]:
         """Return the tokens that the model writes after each row, `passes` lists for each."""
@@ -174,7 +209,7 @@ class WritingScorer(PromptFrames):
         places = [n for n, w in enumerate(words) if len(w.strip()) == 1 and w.strip().isdigit()]
         if not places:
             return []
-        media = MediaPrompts(EncodedMedia(question.inputs), {"": PromptTokens(question.prompt, [])})
+        media = MediaPrompts(question.media, {"": PromptTokens(question.prompt, [])})
         targets = PromptTargets(0, question.prompt, tokens[: places[-1] + 1])
         states = self.reader.hidden_states(Prefill([media], []), [targets], 0)[0]
         probabilities = self._head.log_probabilities(states[places]).exp()

@@ -9,14 +9,16 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from t2v_eval.errors import InputError
-from t2v_eval.inputs.media import EDIT, PAIR, Media, Roles, roles_of
-from t2v_eval.scoring.generation import Writing
+from t2v_eval.inputs.media import EDIT, EDIT_PAIR, PAIR, ImageGroup, Media, Roles, roles_of
+from t2v_eval.scoring.generation import IMAGE_PLACE, Writing
 
 from ..common.authors_text import AuthorsText
 from .reading import Output, names_in, names_of_roots
 
 Wording: TypeAlias = Literal["authors", "ours"]
 MOST_GRADES = 20  # tokens with probabilities that services list at most
+GROUPS = (PAIR, EDIT, EDIT_PAIR)  # roles of images that are judged together
+TEXTS = ("", "text", "caption", "points")  # placeholders of a question for the text
 _PLACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -76,8 +78,8 @@ class Question:
     """One question of a judge.
 
     Attributes:
-        text: the question; ``{}`` or ``{text}`` is the text that is judged, ``{caption}`` its
-            first line and ``{points}`` its other lines.
+        text: the question, with the places of images; ``{}`` or ``{text}`` is the text that is
+            judged, ``{caption}`` its first line and ``{points}`` its other lines.
         images: the numbers of the images of the input that are shown, in order.
         outputs: the grades in its answer.
 
@@ -107,9 +109,9 @@ class Question:
 
     def shown(self, media: Media) -> Media:
         """Return the image, or group of images, of an input that the question shows."""
-        from t2v_eval.inputs.media import ImageGroup
-
-        if not isinstance(media, ImageGroup) or len(self.images) == len(media.images):
+        if not isinstance(media, ImageGroup) or media.is_broken:
+            return media
+        if self.images == tuple(range(len(media.images))):
             return media
         chosen = [media.images[n] for n in self.images]
         roles = [roles_of(media)[n] for n in self.images]
@@ -204,8 +206,9 @@ class Judge:
             raise InputError(f"outputs are {names}; name each once")
         if unknown := names_in(self.score) - set(names):
             raise InputError(f"`score` names {min(unknown)!r}; outputs are {', '.join(names)}")
-        if self.roles not in ((), PAIR, EDIT):
-            raise InputError(f"images = {list(self.roles)}: use {list(PAIR)} or {list(EDIT)}")
+        if self.roles not in ((), *GROUPS):
+            allowed = " or ".join(str([*roles]) for roles in GROUPS)
+            raise InputError(f"images = {list(self.roles)}: use {allowed}")
         lowest = {output.name: min(output.rescale or output.range) for output in self.outputs}
         for name in names_of_roots(self.score):
             if lowest[name] < 0:
@@ -243,17 +246,42 @@ def _question(
     if wording == "authors" and "authors" in table:
         check_keys("authors", table["authors"])
         text = AuthorsText(**table["authors"]).read(name)
-    for place in _PLACES.finditer(text):
-        if place[1] not in (None, "", "text", "caption", "points"):
-            raise InputError(
-                f"the question has the unknown placeholder {place[0]!r}; use {{text}}, {{caption}} "
-                "or {points}, and {{ }} for literal braces"
-            )
     shown = _texts(table.get("images", list(images)), "images")
     if unknown := set(shown) - set(images):
         raise InputError(f"a question shows the image {min(unknown)!r}; images are {list(images)}")
+    text, shown = _place_images(text, shown)
+    for place in _PLACES.finditer(text):
+        if place[1] not in (None, *TEXTS):
+            raise InputError(
+                f"the question has the unknown placeholder {place[0]!r}; use {{text}}, {{caption}} "
+                f"or {{points}}, {{{'}, {'.join(shown)}}} for an image, and {{{{ }}}} for literal "
+                "braces"
+            )
     outputs = tuple(_output(name, entry) for name, entry in table["outputs"].items())
     return Question(text, tuple(images.index(role) for role in shown), outputs)
+
+
+def _place_images(text: str, roles: list[str]) -> tuple[str, list[str]]:
+    """Mark the places of images in a question; return it, and the roles in the order of places.
+
+    Images without places come first.
+
+    Raises:
+        InputError: some images have a place and others do not, or one has several.
+    """
+    placed = [place[1] for place in _PLACES.finditer(text) if place[1] in roles]
+    if not placed:
+        return IMAGE_PLACE * len(roles) + text, roles
+    if sorted(placed) != sorted(roles):
+        raise InputError(
+            f"a question places the images {placed} and shows {list(roles)}; place each of them "
+            "once, or none"
+        )
+
+    def mark(place: re.Match[str]) -> str:
+        return IMAGE_PLACE if place[1] in roles else place[0]
+
+    return _PLACES.sub(mark, text), placed
 
 
 def _output(name: str, table: Mapping[str, Any]) -> Output:

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.errors import InputError, ScoringError, UnsupportedError
-from t2v_eval.inputs.media import PAIR, Media, roles_of
+from t2v_eval.inputs.media import EDIT_PAIR, PAIR, Media, roles_of
 from t2v_eval.remote.cost import Estimate
 from t2v_eval.remote.scorer import estimate, shared_limits
 from t2v_eval.scoring.generation import Explanation, Written
@@ -181,25 +181,31 @@ class WrittenScorer(Scorer):
             rows.setdefault(i, []).append(texts[j])
         media = [plan.images[i] for i in rows]
         estimates = [
-            estimate(writer, asked) for writer, asked in self._questions(media, [*rows.values()])
+            estimate(writer, asked) for _, writer, asked in self._runs(media, [*rows.values()])
         ]
         return _total(estimates, len(plan.cells))
 
-    def _questions(
+    def _runs(
         self, media: Sequence[Media], texts: Sequence[Sequence[str]]
-    ) -> Iterator[tuple[Scorer, list[Block]]]:
-        """Yield, for each question, its writer and a block for each image."""
+    ) -> Iterator[tuple[Sequence[int], Scorer, list[Block]]]:
+        """Yield the numbers of questions that show the same images, their writer, and their blocks.
+
+        The block of an image holds the texts of one question after another, so that a model that
+        runs here encodes it once.
+        """
         self.writer.store, self.writer.on_error = self.store, self.on_error
-        for question in self.judge.questions:
-            shown = [question.shown(item) for item in media]
+        runs: dict[tuple[int, ...], list[int]] = {}
+        for n, question in enumerate(self.judge.questions):
+            runs.setdefault(question.images, []).append(n)
+        for numbers in runs.values():
+            questions = [self.judge.questions[n] for n in numbers]
+            shown = [questions[0].shown(item) for item in media]
             roles = next((roles_of(item) for item in shown if not item.is_broken), ())
-            yield (
-                for_roles(self.writer, roles),
-                [
-                    Block([item], [question.fill(text) for text in per_image])
-                    for item, per_image in zip(shown, texts, strict=True)
-                ],
-            )
+            blocks = [
+                Block([item], [q.fill(text) for q in questions for text in per_image])
+                for item, per_image in zip(shown, texts, strict=True)
+            ]
+            yield numbers, for_roles(self.writer, roles), blocks
 
     @override
     def score_cells(
@@ -227,19 +233,23 @@ class WrittenScorer(Scorer):
         Returns:
             A judgement for each text of each image.
         """
-        results = []
-        for writer, blocks in self._questions(media, texts):
+        # Of each question, with its place among those of its run.
+        results: dict[int, tuple[ScoringResult, int]] = {}
+        for numbers, writer, blocks in self._runs(media, texts):
             result = writer.evaluate_blocks(blocks, progress=False)
             for name, value in result.usage.items():
                 self._usage[name] = self._usage.get(name, 0) + value
-            results.append(result)
+            results |= {number: (result, place) for place, number in enumerate(numbers)}
         judgements = []
         for n, per_image in enumerate(texts):
             row = []
             for column, text in enumerate(per_image):
-                cell = n, 0, column
-                failure = next((r.failures[cell] for r in results if cell in r.failures), "")
-                written = [texts_in(result.details.get(cell)) for result in results]
+                answers = [
+                    (result, (n, 0, place * len(per_image) + column))
+                    for _, (result, place) in sorted(results.items())
+                ]
+                failure = next((r.failures[cell] for r, cell in answers if cell in r.failures), "")
+                written = [texts_in(result.details.get(cell)) for result, cell in answers]
                 if failure:
                     row.append(Judgement(None, failure, {}, _plain(written), (), 1))
                 else:
@@ -304,7 +314,7 @@ class WrittenScorer(Scorer):
 
 
 class WrittenPreference(PreferenceMixin, WrittenScorer):
-    """Compare two images by what a model writes about both; call `prefer`.
+    """Compare two images, or two edits, by what a model writes about both; call `prefer`.
 
     >>> WrittenPreference.prefer is PreferenceMixin.prefer
     True
@@ -365,7 +375,7 @@ def load_written_scorer(
         of_card = {} if vlm_is_remote(vlm) else dict(local or {})
         of_vlm = {**of_card, **({"system": system} if system else {}), **of_vlm}
     writer = load_writer(vlm, definition.writing, of_vlm)
-    make = WrittenPreference if definition.roles == PAIR else WrittenScorer
+    make = WrittenPreference if definition.roles in (PAIR, EDIT_PAIR) else WrittenScorer
     return make(
         definition,
         writer,

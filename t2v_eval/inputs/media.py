@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from numpy.typing import NDArray
 from PIL import Image
 
-from t2v_eval.errors import InputError, MediaError, UnsupportedError
+from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs.addresses import is_address, read_address
 from t2v_eval.inputs.decode_budget import BUDGET, SpareBytes, check_size, spare_bytes
 from t2v_eval.inputs.image_file import (
@@ -63,14 +63,10 @@ _BROKEN = "broken:"  # how the key of what could not be opened begins
 Roles: TypeAlias = tuple[str, ...]  # of images that are one input; empty for a single image
 PAIR: Roles = ("first", "second")
 EDIT: Roles = ("source", "result")
-_INPUTS = {(): "single images", PAIR: "pairs of images", EDIT: "edits"}
-_SCORERS = {
+EDIT_PAIR: Roles = ("source", *PAIR)  # two edits of an image
+SCORERS = {  # of inputs with these roles
     PAIR: "scorers of pairs have `prefer(image_a, image_b, text)`",
     EDIT: "scorers of kind 'edit' take it (`t2v-eval list models --kind edit`)",
-}
-_REMEDIES = {
-    PAIR: "call prefer(image_a, image_b, text)",
-    EDIT: "pass `t2v_eval.Edit(source, result)`, the image before and after the edit",
 }
 
 
@@ -223,25 +219,6 @@ def roles_of(media: Media) -> Roles:
     return media.roles if isinstance(media, ImageGroup) else ()
 
 
-def wrong_roles(scorer: str, roles: Roles, media: Media) -> UnsupportedError:
-    """Return the error for an image, or a group of them, that a scorer does not take.
-
-    Args:
-        scorer: its name.
-        roles: the roles of the images that it scores together; empty for single images.
-        media: what it should score.
-
-    >>> print(wrong_roles("mine", EDIT, open_media(Image.new("RGB", (4, 2)), "a")))
-    'mine' scores edits, and a (4x2 PIL image) is a single image: pass \
-`t2v_eval.Edit(source, result)`, the image before and after the edit
-    """
-    takes = _INPUTS.get(roles, f"groups of {', '.join(roles)}")
-    own = roles_of(media)
-    what = f"is a group of {', '.join(own)}" if own else "is a single image"
-    remedy = _REMEDIES.get(roles) or _SCORERS.get(own) or "pass what it takes"
-    return UnsupportedError(f"{scorer!r} scores {takes}, and {media.name} {what}: {remedy}")
-
-
 def _raise(error: MediaError) -> Image.Image:
     raise error
 
@@ -283,7 +260,7 @@ def _refuse_video(name: str) -> Image.Image:
 
 
 def _refuse_group(name: str, roles: Roles) -> Image.Image:
-    remedy = _SCORERS.get(roles, "load each of its `images`")
+    remedy = SCORERS.get(roles, "load each of its `images`")
     raise MediaError(f"{name}: are {len(roles)} images ({', '.join(roles)}), not one: {remedy}")
 
 

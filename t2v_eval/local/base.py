@@ -419,11 +419,12 @@ class LocalScorer(Differentiable):
         """
         return self.load_image(media)
 
-    def prepare(self, media: Media) -> Any:
+    def prepare(self, media: Media, preprocess: Callable[[Any], Any] | None = None) -> Any:
         """Decode and preprocess one image.
 
         Args:
             media: the image.
+            preprocess: a function in the place of the method `preprocess`.
 
         Returns:
             What `preprocess` returns.
@@ -431,19 +432,19 @@ class LocalScorer(Differentiable):
         Raises:
             MediaError: it cannot be decoded or prepared, whatever `on_error` is.
         """
-        prepared = self._prepare(media)
+        prepared = self._prepare(media, preprocess)
         if isinstance(prepared, MediaError):
             raise prepared
         return prepared
 
-    def _prepare(self, media: Media) -> Any:
+    def _prepare(self, media: Media, preprocess: Callable[[Any], Any] | None = None) -> Any:
         remedy = "leave it out, or make it of a more usual size"
         try:
             # Decoded bytes count for this thread until the image is prepared.
             with BUDGET.lease(), decoding(media.name, "cannot be prepared for the model", remedy):
                 image = self.load(media)
                 try:
-                    return self.preprocess(image)
+                    return (preprocess or self.preprocess)(image)
                 except (InputError, ScoringError) as error:
                     raise MediaError(
                         f"{media.name}: cannot be prepared for the model: {error}"

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from t2v_eval.inputs.media import Media
 
+IMAGE_PLACE = "\ue000image\ue000"
+"""The place of an image in a prompt: private characters, which are in no text of a user. Images of
+a prompt without places come before it."""
 LONGEST_RUN = (
     4  # equal tokens in a row that are written out; more are written once, with their number
 )

@@ -25,8 +25,8 @@ from t2v_eval.inputs.media import (
     check_texts,
     open_media,
     roles_of,
-    wrong_roles,
 )
+from t2v_eval.inputs.roles import wrong_roles
 from t2v_eval.inputs.urls import AllowUrls
 
 Cells: TypeAlias = NDArray[np.int64]  # (C, 2): rows in Plan.images, Plan.texts

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from t2v_eval.errors import InputError, MediaError
-from t2v_eval.inputs.media import ImageGroup, Media, MediaLike, open_media
+from t2v_eval.inputs.media import Media, MediaLike, open_media
+from t2v_eval.inputs.roles import pair_of
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
@@ -42,7 +43,8 @@ class Preference(NamedTuple):
 class PreferenceMixin(Scorer):
     """A scorer of pairs of images: 1 for the first image, 0 for the second, 0.5 for a tie.
 
-    Subclasses score pairs (`image_roles = PAIR`) in `score_cells`.
+    Subclasses score pairs in `score_cells`: of images (`image_roles = PAIR`), or of edits of one
+    source, which they see too (`EDIT_PAIR`).
 
     >>> import numpy as np, torch
     >>> from PIL import Image
@@ -66,8 +68,8 @@ class PreferenceMixin(Scorer):
         """Return which image shows the text better, with two requests.
 
         Args:
-            image_a: an image of any type that `open_media` accepts.
-            image_b: the image to compare it with.
+            image_a: an image of any type that `open_media` accepts, or an `Edit`.
+            image_b: the image, or the edit of the same source, to compare it with.
             text: the description to compare them by.
             template: `question_template` or `template` for this call.
 
@@ -129,9 +131,7 @@ class PreferenceMixin(Scorer):
             a, b = self._open(image_a, f"image_a[{n}]"), self._open(image_b, f"image_b[{n}]")
             if not isinstance(text, str):
                 raise InputError(f"text[{n}] is {type(text).__name__}; pass one text")
-            blocks.append(
-                Block([ImageGroup.of(first=x, second=y) for x, y in ((a, b), (b, a))], [text])
-            )
+            blocks.append(Block([pair_of(a, b), pair_of(b, a)], [text]))
         return blocks
 
     def _open(self, image: MediaLike, position: str) -> Media:

@@ -11,16 +11,19 @@ import pytest
 from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import Expected, Scores, column
 from helpers.benchmarks.small_files import draw, write_json
+from helpers.judges import Reciting
 from helpers.toy import ToyEmbedding
 from typer.testing import CliRunner
 
+import t2v_eval
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, UnsupportedError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
-from t2v_eval.inputs.media import Edit
+from t2v_eval.inputs.media import Edit, open_media
 from t2v_eval.registry import benchmarks
+from t2v_eval.scoring.generation import Written
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 
@@ -163,6 +166,30 @@ def test_a_judge_of_pairs_is_asked_for_both_orders(tmp_path):
     run = evaluate(FirstShown(), open_benchmark("mmrb2-t2i", tmp_path), resamples=5)
     assert run.metrics["accuracy"].value == 0.5 and run.metrics["both_orders"].value == 0
     assert [scores.shape for scores in run.scores] == [(2, 1)] * 3
+
+
+class Beside(Reciting):
+    """A model that is shown a source and two results, and names the result whose key is less."""
+
+    def write_passes(self, images, prompts, writing):
+        for n, (_, first, second) in enumerate(media.images for media in images):
+            better = "A" if first.key < second.key else "B"
+            yield [n], [[Written(f'{{"better_response": "{better}"}}')]]
+
+
+def test_a_judge_of_two_edits_sees_their_source(tmp_path):
+    write_edits(tmp_path)
+    benchmark = open_benchmark("mmrb2-edit", tmp_path)
+    judge = t2v_eval.load("mmrb2-edit-judge", vlm=Beside(lambda _: []), wording="ours")
+    run = evaluate(judge, benchmark, resamples=5)
+    right = []
+    for item in benchmark.items():
+        first, second = (open_media(edit.result).key for edit in item.images)
+        right.append((first < second) == (item.labels["human"] == [1, 0]))
+    assert run.metrics["accuracy"].value == run.metrics["both_orders"].value == sum(right) / 2
+    blind = t2v_eval.load("mmrb2-judge", vlm=Beside(lambda _: []), wording="ours")
+    with pytest.raises(UnsupportedError, match="edits need a judge that sees their source"):
+        evaluate(blind, benchmark, resamples=5)
 
 
 def test_labels_alone_are_enough_for_results(tmp_path):

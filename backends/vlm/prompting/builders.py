@@ -113,11 +113,17 @@ class PromptBuilder(ABC):
         """
         raise UnsupportedError("this model is asked by a fixed text around an image")
 
-    def group_inputs(self, images: Sequence[Image.Image]) -> MediaInputs:
+    def group_inputs(self, images: Sequence[Image.Image], leads: Sequence[str] = ()) -> MediaInputs:
         """Return the inputs up to the question for several images, in order.
 
+        Args:
+            images: the images.
+            leads: the text before each image; none by default.
+
         Raises:
-            UnsupportedError: the model is asked about one image at a time.
+            UnsupportedError: the model is asked about one image at a time, or reads images before
+                any text.
+            InputError: a text holds a control token.
         """
         raise UnsupportedError("this model is asked about one image at a time")
 

@@ -139,24 +139,30 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
         return self._process(self._head, image)
 
     @override
-    def group_inputs(self, images: Sequence[Image.Image]) -> MediaInputs:
-        contents = [IMAGE] * len(images)
+    def group_inputs(self, images: Sequence[Image.Image], leads: Sequence[str] = ()) -> MediaInputs:
+        self._refuse_control_tokens("".join(leads))
+        contents: list[dict[str, str]] = []
+        for lead in leads or [""] * len(images):
+            contents += [{"type": "text", "text": lead}, IMAGE] if lead else [IMAGE]
         before, after = self._around_question(self._render(PLACEHOLDER, contents))
         head, rest = self._split_at_control(before)
         if (rest, after) != (self._rest, self._after):
             raise UnsupportedError(
-                f"the chat template of this model puts {rest!r} between several images and a "
-                f"question, but {self._rest!r} after one"
+                f"the chat template of this model puts {rest!r} between images and a question, but "
+                f"{self._rest!r} after one"
             )
-        return MediaInputs(self._process(head, *images))
+        return MediaInputs(self._process(head, *images), images=len(images))
 
     @override
     def text_inputs(self, prompt: str) -> dict[str, Tensor]:
         if self._wrapper is not None:
             raise UnsupportedError("`chat=` is a text around an image: leave it out")
+        self._refuse_control_tokens(prompt)
+        return self._process(self._render(prompt, ()))
+
+    def _refuse_control_tokens(self, prompt: str) -> None:
         if control := self._control.search(prompt):
             raise InputError(f"the prompt holds {control[0]!r}, a control token of this model")
-        return self._process(self._render(prompt, ()))
 
     @override
     def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:

@@ -182,7 +182,8 @@ class HiddenStateReader:
             feature
             for group in groups
             for feature in self.vision.encode(
-                [media.row for media in group], [media.frames > 0 for media in group]
+                [media.row for media in group],
+                [media.frames > 0 or media.images > 1 for media in group],
             )
         ]
         pixels = self.vision.inputs
@@ -207,7 +208,7 @@ class HiddenStateReader:
         prefixes = []
         for _, numbers in groupby(range(len(rows)), key=keys.__getitem__):
             group = list(numbers)
-            inputs = self._batch([rows[n] for n in group], [prompts[n].media for n in group])
+            inputs = self.batch_inputs([rows[n] for n in group], [prompts[n].media for n in group])
             lengths = [rows[n]["input_ids"].shape[1] for n in group]
             prefixes.append(Prefix(self.network, inputs, lengths, self.mode == "packed"))
         return Prefill(prompts, prefixes)
@@ -304,7 +305,7 @@ class HiddenStateReader:
         keys = [(m.batch_key, max(0, n - limit)) for m, n in zip(media, lengths, strict=True)]
         states: dict[int, Tensor] = {}
         for group in length_groups(lengths, keys, max_batch_tokens if self.batches_images else 0):
-            inputs = self._batch([rows[n] for n in group], [media[n] for n in group])
+            inputs = self.batch_inputs([rows[n] for n in group], [media[n] for n in group])
             self._reset_rope()
             read = self.network(**inputs, use_cache=False).last_hidden_state
             for n, state in zip(group, read, strict=True):
@@ -315,7 +316,8 @@ class HiddenStateReader:
         if self.max_stable_length < math.inf:
             reset_dynamic_rope(self.network)
 
-    def _batch(self, rows: Sequence[Row], media: Sequence[EncodedMedia]) -> Row:
+    def batch_inputs(self, rows: Sequence[Row], media: Sequence[EncodedMedia]) -> Row:
+        """Return rows about images as one batch, with the features of the images."""
         inputs = batch_rows(rows, self.pad_token, self.token_type)
         if self.vision is None or media[0].features is None:
             return inputs

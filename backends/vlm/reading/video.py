@@ -26,12 +26,13 @@ SAMPLING_OPTIONS = {"fps", "num_frames", "do_sample_frames", "video_metadata"}
 
 @dataclass(frozen=True)
 class MediaInputs:
-    """The inputs of the model up to the question, for an image or a video.
+    """The inputs of the model up to the question, for an image, a video or several images.
 
     Args:
         row: all inputs, `input_ids` (1, L) among them.
         lead: text between them and the question.
-        frames: the number of frames of a video; 0 for an image.
+        frames: the number of frames of a video; 0 for images.
+        images: the number of images.
 
     >>> MediaInputs({"input_ids": torch.tensor([[5, 6]])}).frames
     0
@@ -40,6 +41,7 @@ class MediaInputs:
     row: dict[str, Tensor]
     lead: str = ""
     frames: int = 0
+    images: int = 1
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, CheckpointError
 from t2v_eval.evaluation import download
 from t2v_eval.registry import models
+from t2v_eval.scoring.generation import IMAGE_PLACE
 
 SCRIPT = '''"""A script of authors."""
 SYSTEM = "You grade images."
@@ -55,6 +56,7 @@ def fetched(tmp_path, monkeypatch):
         "sha256": hashlib.sha256(SCRIPT.encode()).hexdigest(),
         "strings": ["You grade images", "Answer as"],
         "join": " ",
+        "around": "Look: {authors}",
         "fields": {"caption": "text"},
     }
     outputs = {"grade": {"json": "grade", "range": [1, 5]}}
@@ -80,7 +82,10 @@ def test_it_is_asked_once_it_is_fetched_and_ours_without(fetched):
     assert result.exit_code == 0 and "as published: ask.py" in result.output, result.output
     theirs = t2v_eval.load("theirs", vlm=model)
     (question,) = theirs.judge.questions
-    assert question.fill("a cat") == 'You grade images. Is it a cat? Answer as {"grade": 4}.'
+    assert (
+        question.fill("a cat")
+        == IMAGE_PLACE + 'Look: You grade images. Is it a cat? Answer as {"grade": 4}.'
+    )
     assert theirs.id != ours.id
 
 

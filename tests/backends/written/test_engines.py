@@ -20,7 +20,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import t2v_eval
 from t2v_eval.errors import InputError, ScoringError, UnsupportedError
 from t2v_eval.inputs.media import ImageGroup, open_media
-from t2v_eval.scoring.generation import Digit, Writing, Written
+from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Writing, Written
 
 STYLE = {"pattern": "Style: {number}", "range": [1, 5]}
 QUESTION = {"text": "Grade {}", "outputs": {"style": STYLE}}
@@ -57,26 +57,79 @@ def groups():
     ]
 
 
-def conversation(count, text):
-    content = [{"type": "image"}] * count + [{"type": "text", "text": text}]
-    return [{"role": "user", "content": content}]
+def conversation(prompt, count=2):
+    """A prompt as contents of a message; without places, images come first."""
+    parts = prompt.split(IMAGE_PLACE)
+    content = [{"type": "image"}] * count if len(parts) == 1 else []
+    for part in parts[:-1]:
+        content += [{"type": "text", "text": part}, {"type": "image"}]
+    return [{"role": "user", "content": [*content, {"type": "text", "text": parts[-1]}]}]
 
 
-@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision"])
-def test_two_images_are_the_row_that_the_processor_makes(kind, tmp_path_factory, groups):
+INTERLEAVED = f"The source: {IMAGE_PLACE}\nThe result {IMAGE_PLACE} is it a <cat>?"
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt"),
+    [
+        ("qwen2_vl", "Is it a cat?"),
+        ("qwen2_5_vl", INTERLEAVED),
+        ("qwen3_vl", INTERLEAVED),
+        ("llava_onevision", "Is it a cat?"),
+    ],
+)
+def test_two_images_are_the_row_that_the_processor_makes(kind, prompt, tmp_path_factory, groups):
     folder = save_tiny(tmp_path_factory, TINY[kind])
-    scorer = t2v_eval.load(f"hf-vlm:{folder}", device="cpu")
+    scorer = t2v_eval.load(f"hf-vlm:{folder}", device="cpu", share=False)
     processor = AutoProcessor.from_pretrained(folder)
     images = [media.load().convert("RGB") for media in groups[0].images]
     text = processor.apply_chat_template(
-        conversation(2, "Is it a cat?"), tokenize=False, add_generation_prompt=True
+        conversation(prompt), tokenize=False, add_generation_prompt=True
     )
     expected = processor(text=[text], images=[images], return_tensors="pt")
-    (question,) = scorer._questions([(groups[0], "Is it a cat?")], 4)
+    (question,) = scorer._questions([(groups[0], prompt)], 4)
     row = question.row
     assert row.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(row[name], value.to(row[name].dtype)), name
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (f"A {IMAGE_PLACE} B", "places for 1 of 2 images"),
+        (f"<|im_end|> {IMAGE_PLACE} {IMAGE_PLACE}", r"'<\|im_end\|>', a control token"),
+    ],
+)
+def test_places_that_do_not_fit_are_refused(vlm, groups, prompt, message):
+    with pytest.raises(InputError, match=message):
+        vlm._questions([(groups[0], prompt)], 4)
+
+
+def test_several_questions_about_an_image_encode_it_once(folder, groups, monkeypatch):
+    """Texts are those of questions that encode it each, likeliest and sampled ones."""
+    shared, alone = (
+        t2v_eval.load(f"hf-vlm:{folder}", device="cpu", share=share) for share in (True, False)
+    )
+    tower, encoded = type(shared.network.base_model.visual), []
+    forward = tower.forward
+    monkeypatch.setattr(tower, "forward", lambda *a, **k: encoded.append(1) or forward(*a, **k))
+    judge = {"score": "style", "questions": []}
+    for n in range(3):
+        output = {**STYLE, "pattern": f"Style {n}: {{number}}"}
+        judge["questions"].append({"text": f"Grade {n} {{}}", "outputs": {f"style{n}": output}})
+    judge |= {"score": "style0", "images": ["source", "result"], "max_new_tokens": 6}
+    for more in ({}, {"temperature": 1.0, "passes": 2}):
+        texts, calls = [], []
+        for model in (shared, alone):
+            encoded.clear()
+            scorer = card_of({**judge, **more}, vlm=model, on_error="skip")
+            judged = scorer.judge_images(groups[:2], [["a cat", "a dog"]] * 2)
+            texts.append([j.texts for row in judged for j in row])
+            calls.append(len(encoded))
+        assert texts[0] == texts[1] and len({*map(str, texts[0])}) == 4
+        model = shared
+        assert calls == [0 if more else 2, 12], "two groups, each of two texts and three questions"
 
 
 def test_texts_are_those_of_the_network_whatever_else_is_asked(folder, vlm, groups):
@@ -89,7 +142,7 @@ def test_texts_are_those_of_the_network_whatever_else_is_asked(folder, vlm, grou
             together |= zip(numbers, texts, strict=True)
         for n, (group, prompt) in enumerate(zip(groups, prompts, strict=True)):
             text = processor.apply_chat_template(
-                conversation(2, prompt), tokenize=False, add_generation_prompt=True
+                conversation(prompt), tokenize=False, add_generation_prompt=True
             )
             images = [media.load().convert("RGB") for media in group.images]
             inputs = processor(text=[text], images=[images], return_tensors="pt")
@@ -113,10 +166,12 @@ def test_probabilities_of_digits_are_those_of_the_network(folder, vlm, groups):
     """A random model writes no grades, so the tokens of an answer are given."""
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     (question,) = vlm._questions([(groups[0], "Is it a cat?")], 8)
+    alone = t2v_eval.load(f"hf-vlm:{folder}", device="cpu", share=False)
+    (with_pixels,) = alone._questions([(groups[0], "Is it a cat?")], 8)
     answer = vlm.prompt_builder.encode("dogs 3 apples 2")
     with torch.inference_mode():
         digits = vlm._digits(question, answer, 4)
-        row = question.row
+        row = with_pixels.row
         ids = torch.cat([row["input_ids"], torch.tensor([answer])], 1)
         inputs = {**row, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
         for name in ("token_type_ids", "mm_token_type_ids"):
@@ -244,6 +299,61 @@ def test_pairs_are_asked_in_both_orders(answers, value, consistent):
         result = scorer.prefer(draw_image(1), draw_image(2), "a cat")
     assert result.value == pytest.approx(value, nan_ok=True)
     assert result.consistent is consistent and orders[0] == orders[1][::-1]
+
+
+def test_two_edits_are_compared_beside_their_source(vlm, tmp_path):
+    """A service and a small model see the source before the results, in both orders."""
+    source, good, bad = (draw_image(n) for n in range(3))
+    edits = [t2v_eval.Edit(source, image) for image in (good, bad)]
+    question = {"text": "Which? {}", "outputs": {"better": PAIR_OUTPUT}}
+    table = {"images": ["source", "first", "second"], "score": "better", "questions": [question]}
+    files, orders = [open_media(i) for i in (source, good, bad)], []
+
+    def behave(request):
+        pixels = [base64.b64decode(url.partition(",")[2]) for url in shown(request)]
+        images = [Image.open(io.BytesIO(p)).convert("RGB").tobytes() for p in pixels]
+        orders.append([[f.load().tobytes() for f in files].index(image) for image in images])
+        return written_reply(f"<answer>Image {orders[-1].index(1)} is better</answer>")
+
+    with Server(behave) as server:
+        scorer = over_service(table, server)
+        assert scorer.prefer(*edits, "make it red") == (1.0, True, 1.0, 1.0, "")
+        assert sorted(orders) == [[0, 1, 2], [0, 2, 1]]
+        with pytest.raises(UnsupportedError, match=r"call prefer\(Edit\(source, a\), Edit"):
+            scorer.prefer(good, bad, "make it red")
+        with pytest.raises(InputError, match="not the same image"):
+            scorer.prefer(edits[0], t2v_eval.Edit(bad, good), "make it red")
+        of_images = over_service({**table, "images": ["first", "second"]}, server)
+        with pytest.raises(UnsupportedError, match="edits need a judge that sees their source"):
+            of_images.prefer(*edits, "make it red")
+    store = t2v_eval.Store(tmp_path / "s.db")
+    here = card_of({**table, "max_new_tokens": 5}, vlm=vlm, on_error="skip", store=store)
+    assert here.prefer(*edits, "make it red").reason.startswith("the judge ")
+    keys = {row.image for row in store.rows() if '"text"' in (row.detail or "")}
+    assert len(keys) == 2, "both orders are written about"
+
+
+def test_images_stand_where_a_question_places_them():
+    text = "{{Before}}: {result}\nafter {source}{} is it?"
+    table = judge({"text": text}, images=["source", "result"])
+    source, result = draw_image(1), draw_image(2)
+    with saying("Style: 3") as server:
+        scorer = over_service(table, server)
+        assert scorer(t2v_eval.Edit(source, result), "a {cat}").tolist() == [[3.0]]
+        (request,) = server.requests
+    parts = request.body["messages"][-1]["content"]
+    texts = [part.get("text") for part in parts]
+    assert texts == ["{Before}: ", None, "\nafter ", None, "a {cat} is it?"]
+    first, second = (
+        Image.open(io.BytesIO(base64.b64decode(u.partition(",")[2]))) for u in shown(request)
+    )
+    assert [i.convert("RGB").tobytes() for i in (first, second)] == [
+        result.tobytes(),
+        source.tobytes(),
+    ]
+    for wrong in ("{source} {}", "{source} {source} {result}"):
+        with pytest.raises(InputError, match="place each of them once, or none"):
+            card_of(judge({"text": wrong}, images=["source", "result"]), vlm="gpt-4o", api_key="k")
 
 
 @pytest.mark.parametrize(

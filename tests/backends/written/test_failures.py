@@ -15,9 +15,9 @@ from helpers.services.openai_server import tokens
 from PIL import Image
 
 import t2v_eval
-from t2v_eval.inputs.media import EDIT, PAIR, ImageGroup, open_media
+from t2v_eval.inputs.media import ImageGroup, open_media
 from t2v_eval.registry import models
-from t2v_eval.scoring.generation import Digit, Written
+from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Written
 
 HERE = Path(__file__).parent
 FAILURES = tomllib.loads((HERE / "failures.toml").read_text(encoding="utf-8"))
@@ -68,16 +68,16 @@ def number_in(image):
 
 def inputs(roles, count):
     images = [open_media(numbered(n)) for n in range(count)]
+    if not roles:
+        return images
     source = open_media(numbered(60000))
-    if roles == EDIT:
-        return [ImageGroup.of(source=source, result=image) for image in images]
-    return [ImageGroup.of(first=source, second=i) for i in images] if roles == PAIR else images
+    return [ImageGroup.of(**dict.fromkeys(roles, source) | {roles[-1]: i}) for i in images]
 
 
 def place(scorer, prompt):
-    """Which question of a judge a prompt is."""
-    fill = [question.fill(TEXT) for question in scorer.judge.questions]
-    return fill.index(prompt)
+    """Which question of a judge a prompt is, with or without the places of its images."""
+    fill = [question.fill(TEXT).replace(IMAGE_PLACE, "") for question in scorer.judge.questions]
+    return fill.index(prompt.replace(IMAGE_PLACE, ""))
 
 
 class Standing(Reciting):

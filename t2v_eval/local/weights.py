@@ -31,6 +31,7 @@ from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import identity
 
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+HTTPS = "https://"
 WRAPPERS = ("state_dict", "model", "module")  # names under which a file has its tensors
 _HUB_BLOB = re.compile(r"/(models|datasets)--[^/]+/blobs/([0-9a-f]{40}|[0-9a-f]{64})$")
 
@@ -64,11 +65,17 @@ def locate(
     ...     locate(folder) == Path(folder)
     True
     """
-    path = check_path(argument, checkpoint)
+    path = _path_of(argument, checkpoint)
     if not path.exists():
         path = _fetch(checkpoint, patterns, argument, cache_dir, local_files_only, revision)
     check_descriptions(path)
     return located(path)
+
+
+def _path_of(argument: str, checkpoint: str | os.PathLike[str]) -> Path:
+    """Return the path that a checkpoint may have on this machine; a URL has none."""
+    is_url = isinstance(checkpoint, str) and checkpoint.startswith(HTTPS)
+    return Path(checkpoint) if is_url else check_path(argument, checkpoint)
 
 
 def _fetch(
@@ -80,8 +87,8 @@ def _fetch(
     revision: str | None,
 ) -> Path:
     """Return a checkpoint from the hub's cache, or download it."""
-    path = check_path("checkpoint", checkpoint)
-    hub_id, is_url = os.fspath(checkpoint), os.fspath(checkpoint).startswith("https://")
+    path, hub_id = _path_of(argument, checkpoint), os.fspath(checkpoint)
+    is_url = hub_id.startswith(HTTPS)
     invalid = path.is_absolute() or hub_id.startswith(".") or hub_id.count("/") != 1
     if invalid and not is_url:
         raise CheckpointError(

@@ -37,6 +37,7 @@ from t2v_eval.errors import BenchmarkDataError, MediaError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.folders import files_in
 from t2v_eval.inputs.media import Media, open_media
+from t2v_eval.utils.regular_file import is_file
 
 from .forms.parquet import image_rows
 from .forms.published import Published, field, read_json
@@ -86,7 +87,7 @@ class VisualGenome(Published, TrueCaptionForm):
     def _open_photograph(self, name: str, where: str) -> Media | str:
         """Return an opened photograph, or the path of a missing one."""
         path = self.image_path(name, "images", ".")
-        if not Path(path).is_file():
+        if not is_file(path):
             return path
         try:
             return open_media(path, where)

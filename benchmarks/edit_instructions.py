@@ -96,7 +96,7 @@ class GEditBench(PromptsForm):
         columns = ("edited_image", "intersection_exist", "instruction_language", *GRADES.values())
         for n, row in enumerate(rows(Path(path), *columns), 1):
             where = f"{path}, row {n}"
-            task, folder, name = ("", "", *Path(row["edited_image"]).parts)[-3:]
+            task, folder, name = ("", "", "", *Path(row["edited_image"]).parts)[-3:]
             language, shared = row["instruction_language"], str(row["intersection_exist"])
             if not task or folder != language or shared not in ("True", "False"):
                 raise BenchmarkDataError(
@@ -187,4 +187,4 @@ def _grades(reply: Any) -> list[int]:
     if not isinstance(reply, str):  # an error, or no reply
         return []
     parts = (line.strip().split(": ") for line in reply.splitlines())
-    return [int(p[1]) for p in parts if len(p) == 2 and p[1].isdecimal()]
+    return [int(p[1]) for p in parts if len(p) == 2 and p[1].isdecimal() and len(p[1]) < 20]

@@ -52,11 +52,11 @@ class RatedPrompts(Published):
         texts = self.file("prompts/prompt_tasks.jsonl", "prompt_tasks.jsonl")
         prompts = list(_prompts(texts))
         rated: dict[int, dict[str, float]] = {}
-        for n, row in enumerate(sheet_rows(path), 2):
+        for n, row in enumerate(sheet_rows(path, "ImageName", self.target), 2):
             where = f"{path}, row {n}"
-            name = row.get("ImageName", "")
+            name = field(row, "ImageName", str, where)
             image = Path(name).stem
-            if not image.isdigit() or not 1 <= int(image) <= len(prompts):
+            if not image.isdecimal() or not 1 <= int(image) <= len(prompts):
                 raise BenchmarkDataError(
                     f"{where}: the image is {name!r}, not GENERATOR/NUMBER.png with a number of "
                     f"the {len(prompts)} lines of {texts.name}"

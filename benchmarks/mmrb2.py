@@ -194,8 +194,14 @@ def _content(pair: Pair, key: str, kind: str) -> list[str]:
 
 def _is_right(result: Any, order: str, human: Sequence[int], where: str) -> float:
     """Return whether the verdict on an order names the choice: 1 or 0, NaN without one."""
-    listed = field(result, order, list, where) if order in result else []
-    verdict = listed[0].get("judgement") if listed and isinstance(listed[0], dict) else None
+    if not isinstance(result, dict) or order in result:
+        listed = field(result, order, list, where)
+    else:
+        listed = []
+    first = listed[0] if listed else {}
+    if not isinstance(first, dict):
+        raise BenchmarkDataError(f"{where}, {order!r}: {first!r} is no object with a judgement")
+    verdict = first.get("judgement")
     if not verdict:
         return math.nan
     shown = "AB" if order == "forward" else "BA"

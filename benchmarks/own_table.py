@@ -23,6 +23,7 @@ its texts and have the same tags; otherwise they stay separate items that are re
 
 from __future__ import annotations
 
+import contextlib
 import math
 import unicodedata
 import warnings
@@ -245,10 +246,11 @@ class OwnRows(RatingsForm):
 
 def _existing(base: Path, name: str) -> Path:
     """Return the path of a file, whose accents may be composed otherwise on disk (NFC or NFD)."""
-    if not name.isascii() and not (base / name).exists():
-        for form in ("NFC", "NFD"):
-            if (path := base / unicodedata.normalize(form, name)).exists():
-                return path
+    with contextlib.suppress(OSError):  # of a name that no file can have
+        if not name.isascii() and not (base / name).exists():
+            for form in ("NFC", "NFD"):
+                if (path := base / unicodedata.normalize(form, name)).exists():
+                    return path
     return base / name
 
 

@@ -50,7 +50,7 @@ class PartiPrompts(PromptsForm):
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("PartiPrompts.tsv")
-        head, *lines = read_tab_separated(path, 4)
+        head, *lines = read_tab_separated(path, 4) or [[]]
         if head[:3] != ["Prompt", "Category", "Challenge"]:
             raise BenchmarkDataError(f"{path} has the columns {head}, not Prompt, Category, ...")
         for n, (text, category, challenge, _) in enumerate(lines):
@@ -103,7 +103,8 @@ class GenEval(PromptsForm):
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("evaluation_metadata.jsonl")
         for n, row in enumerate(rows(path, "prompt", "tag")):
-            yield Prompt(str(n), row["prompt"], (row["tag"],))
+            text, tag = (field(row, key, str, f"{path}, row {n + 1}") for key in ("prompt", "tag"))
+            yield Prompt(str(n), text, (tag,))
 
     @override
     def requirements(self) -> Requirements:

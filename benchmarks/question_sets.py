@@ -26,7 +26,7 @@ from t2v_eval.inputs.questions.question import Questions
 
 from .forms.prompt_names import Names, Prompt
 from .forms.prompts import PromptsForm
-from .forms.published import rows
+from .forms.published import field, rows
 
 ONEIG_CLASSES: dict[str, tuple[str, ...]] = {
     "en": ("anime", "human", "object"),
@@ -66,8 +66,11 @@ class GenEval2(PromptsForm):
 
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
-        for n, row in enumerate(rows(self.file("geneval2_data.jsonl"), "prompt", "atom_count")):
-            yield Prompt(str(n), row["prompt"], (f"{row['atom_count']} atoms",))
+        path = self.file("geneval2_data.jsonl")
+        for n, row in enumerate(rows(path, "prompt", "atom_count")):
+            where = f"{path}, row {n + 1}"
+            atoms = field(row, "atom_count", int, where)
+            yield Prompt(str(n), field(row, "prompt", str, where), (f"{atoms} atoms",))
 
     @override
     def questions(self, rule: str = "soft-tifa-gm") -> Questions:

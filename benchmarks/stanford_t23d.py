@@ -24,6 +24,7 @@ from typing_extensions import override
 from t2v_eval.errors import BenchmarkDataError, MediaError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.media import decode, open_media
+from t2v_eval.utils.regular_file import is_file
 
 from .forms.published import Published, field, mean, read_json
 from .forms.ratings import RatingsForm
@@ -69,7 +70,7 @@ class StanfordT23D(Published, RatingsForm):
     def _grid(self, views: str) -> bytes | str:
         """Return the grid of an object's views as a JPEG, or the path of a missing view."""
         paths = [self.image_path(f"{views}/rgb_{view}.jpg") for view in VIEWS]
-        if lost := next((path for path in paths if not Path(path).is_file()), None):
+        if lost := next((path for path in paths if not is_file(path)), None):
             return lost
         try:
             opened = [decode(open_media(path, "view"), "original").convert("RGB") for path in paths]

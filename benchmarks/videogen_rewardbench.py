@@ -124,12 +124,12 @@ class VideoGenRewardBench(FramesForm, Published, VideoPairsForm):
         columns = [f"reward_{column}_{side}" for column in ASPECTS.values() for side in SIDES]
         for n, row in enumerate(rows(Path(path), *columns), 1):
             for side in SIDES:
-                rewards[row[f"path_{side}"]] = [
+                rewards[f"{n} {side}"] = [
                     number(row[name], f"{path}, row {n}: {name!r}", -np.inf, np.inf)
                     for name in (f"reward_{column}_{side}" for column in ASPECTS.values())
                 ]
         items, scores = [], []
-        for name, _, videos, labels in _prompts(Path(path)):
+        for name, _, videos, labels in _prompts(Path(path), by_row=True):
             labels |= _positions([[video] for video in videos])
             items.append(Item((), (), labels, id=name))
             of_item: Any = np.array([rewards[video] for video in videos], np.float64)
@@ -137,8 +137,13 @@ class VideoGenRewardBench(FramesForm, Published, VideoPairsForm):
         return items, scores
 
 
-def _prompts(path: Path) -> Iterator[tuple[str, str, list[str], dict[str, Any]]]:
-    """Yield number, text, paths of videos and labels of each prompt."""
+def _prompts(
+    path: Path, by_row: bool = False
+) -> Iterator[tuple[str, str, list[str], dict[str, Any]]]:
+    """Yield number, text, paths of videos and labels of each prompt.
+
+    With `by_row`, a video of each row is a video of its own, named by its row and side.
+    """
     videos: dict[str, dict[str, int]] = {}
     labels: dict[str, dict[str, Any]] = {}
     columns = ("path_A", "path_B", "prompt", *ASPECTS.values())
@@ -146,8 +151,9 @@ def _prompts(path: Path) -> Iterator[tuple[str, str, list[str], dict[str, Any]]]
         prompt = row["prompt"]
         of_prompt = videos.setdefault(prompt, {})
         listed = labels.setdefault(prompt, {"pairs": [], **{name: [] for name in ASPECTS}})
-        pair = [of_prompt.setdefault(row[f"path_{s}"], len(of_prompt)) for s in SIDES]
-        if pair[0] == pair[1]:
+        names = [f"{n} {side}" if by_row else row[f"path_{side}"] for side in SIDES]
+        pair = [of_prompt.setdefault(name, len(of_prompt)) for name in names]
+        if row["path_A"] == row["path_B"]:
             raise BenchmarkDataError(f"{path}, row {n}: {row['path_A']!r} is compared with itself")
         listed["pairs"].append(pair)
         for name, column in ASPECTS.items():

@@ -27,6 +27,7 @@ from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.inputs.media import MediaLike, Video
 from t2v_eval.inputs.video import frames
 from t2v_eval.stats.bootstrap import Statistic
+from t2v_eval.utils.regular_file import is_file
 
 FRAMES = 36
 RATE = 8.0  # frames per second assumed for extracted frames
@@ -104,7 +105,7 @@ def generated_video_frames(
     if last and not (whole and path.is_file()):
         count = int(last[-8:-4]) + 1
         paths = [f"{start}{k:04}.jpg" for k in range(count if whole else min(count, FRAMES))]
-        if missing := next((path for path in paths if not Path(path).is_file()), None):
+        if missing := next((path for path in paths if not is_file(path)), None):
             return [missing]  # reported as missing when all items are checked
         return [Video.of(paths, RATE, f"{start}*.jpg")] if whole else [*paths]
     return video_frames(path, FRAMES, "first", jpeg=True, whole=whole)
@@ -128,7 +129,7 @@ def video_frames(
     >>> video_frames(Path("missing.mp4"), 16, "uniform")
     ['missing.mp4']
     """
-    if not path.is_file():
+    if not is_file(path):
         return [str(path)]  # reported as missing when all items are checked
     try:
         frame_images = frames(path, max_frames, strategy, jpeg=jpeg)

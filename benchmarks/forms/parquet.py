@@ -7,6 +7,7 @@ group, whose other images are usually decoded next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,11 @@ def image_rows(
     ...     [texts["caption"] for _, texts in image_rows(path, "image", ["caption"])]
     ['a cat']
     """
-    import pyarrow
     from pyarrow import parquet
 
-    try:
+    with _reading(path):
         file = File.snapshot(path)
         table = parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise BenchmarkDataError(
-            f"{path} is not a Parquet file that can be read: {error}"
-        ) from error
     for column in (image_column, *texts):
         if column not in table.schema_arrow.names:
             raise BenchmarkDataError(
@@ -55,8 +51,9 @@ def image_rows(
             )
     row = 0
     for group in range(table.num_row_groups):
-        values = table.read_row_group(group, columns=[*texts]).to_pylist()
-        contents = _image_contents(file, group, image_column)
+        with _reading(path):
+            values = table.read_row_group(group, columns=[*texts]).to_pylist()
+            contents = _image_contents(file, group, image_column)
         for n, ((content, called), row_texts) in enumerate(zip(contents, values, strict=True)):
             row += 1
             where = f"{path}, row {row}"
@@ -67,6 +64,18 @@ def image_rows(
                 Media(digest(content), name, partial(_load, file, group, image_column, n, name)),
                 row_texts,
             )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BenchmarkDataError(
+            f"{path} is not a Parquet file that can be read: {error}"
+        ) from error
 
 
 def _load(file: File, group: int, column: str, n: int, name: str) -> Image.Image:

@@ -7,6 +7,7 @@ from the card) and the folder.
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
@@ -20,6 +21,7 @@ from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.selection import first_few, missing_images
 from t2v_eval.inputs.media import Media, parts_of
 from t2v_eval.inputs.tables import read_table
+from t2v_eval.utils.regular_file import is_file
 from t2v_eval.utils.text_file import parse_json, read_text
 
 T = TypeVar("T")
@@ -127,7 +129,7 @@ class Published(Benchmark):
         """Return an image's path in the first of `folders` that has it, or else in the first."""
         assert self.root is not None
         paths = [self.root / folder / name for folder in folders or (".",)]
-        return str(next((path for path in paths if path.is_file()), paths[0]))
+        return str(next((path for path in paths if is_file(path)), paths[0]))
 
     def _check_duplicates(self, items: Sequence[Item]) -> None:
         """Raise for an id that occurs twice; warn of items equal but for the id, as published."""
@@ -241,8 +243,8 @@ def field(row: Any, key: str, kind: type[T], where: str) -> T:
     if key not in row:
         raise BenchmarkDataError(f"{where}: there is no {key!r}")
     value = row[key]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if kind is float and type(value) in (int, float):
+        return number(value, f"{where}: {key!r}", -math.inf, math.inf)  # type: ignore[return-value]
     if not isinstance(value, kind) or (kind is str and not str(value).strip()):
         text = "empty" if value == "" else f"{value!r}"
         raise BenchmarkDataError(f"{where}: {key!r} is {text}, not {kind.__name__}")
@@ -250,15 +252,17 @@ def field(row: Any, key: str, kind: type[T], where: str) -> T:
 
 
 def number(value: Any, where: str, low: float, high: float) -> float:
-    """Parse a number from `low` to `high`.
+    """Parse a finite number from `low` to `high`.
 
     >>> number("4.5", "row 1: a rating", 1, 5)
     4.5
     """
     try:
-        parsed = float(value)
-    except (TypeError, ValueError):
-        raise BenchmarkDataError(f"{where} is {value!r}, not a number") from None
+        parsed = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        parsed = math.nan
+    if not math.isfinite(parsed):
+        raise BenchmarkDataError(f"{where} is {repr(value)[:40]}, not a number")
     if not low <= parsed <= high:
         raise BenchmarkDataError(f"{where} is {value!r}, not from {low:g} to {high:g}")
     return parsed

@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, InputError, UnknownTagError
@@ -18,6 +17,7 @@ from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.inputs.addresses import is_address
 from t2v_eval.inputs.media import parts_of
 from t2v_eval.utils.arguments import wrong_type
+from t2v_eval.utils.regular_file import is_file
 
 OnMissing: TypeAlias = Literal["raise", "skip"]
 MAX_NAMES = 3
@@ -303,7 +303,7 @@ def missing_images(item: HasImages) -> list[str]:
         image
         for source in item.images
         for image in parts_of(source)
-        if isinstance(image, str) and not is_address(image) and not _is_file(image)
+        if isinstance(image, str) and not is_address(image) and not is_file(image)
     ]
 
 
@@ -315,13 +315,6 @@ def first_few(names: Sequence[str], count: int = MAX_NAMES) -> str:
     """
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # no file can have such a name
-        return False
 
 
 def _tag_list(tags: Sequence[str]) -> str:

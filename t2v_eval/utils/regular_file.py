@@ -121,6 +121,18 @@ def open_regular(path: Path) -> BinaryIO:
         raise
 
 
+def is_file(path: str | Path) -> bool:
+    """Return whether a path is a file; a name that no file can have is none.
+
+    >>> is_file("a" * 5000), is_file("null" + chr(0))
+    (False, False)
+    """
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content of a regular file.
 

@@ -140,7 +140,7 @@ def _dsg_entry(field: _Fields) -> Entry:
     # pandas writes the numbers of a column with gaps as 1.0, and DSG's code reads them so.
     item, key = field.text("item_id"), field.text("proposition_id").removesuffix(".0")
     listed = [part.strip() for part in field.text("dependency", "0").split(",")]
-    wrong = [part for part in listed if not part.removeprefix("-").isdigit()]
+    wrong = [part for part in listed if not part.removeprefix("-").isdecimal()]
     problems: tuple[Problem, ...] = ()
     if wrong:
         message = f"the dependency {', '.join(listed)!r} holds {wrong[0]!r}, which is no number"
@@ -217,7 +217,7 @@ def _geneval2_rows(_: str, questions: Iterable[Question]) -> list[dict[str, Any]
     for q in questions:
         row = rows.setdefault(q.item, {"prompt": q.text})
         atoms = q.tag.removesuffix(" atoms")
-        if atoms.isdigit():
+        if atoms.isdecimal():
             row["atom_count"] = int(atoms)
         row.setdefault("vqa_list", []).append([q.question, q.answer])
         row.setdefault("skills", []).append(q.type)

@@ -15,24 +15,18 @@ set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from t2v_eval.errors import InputError
 from t2v_eval.inputs.questions.question import Questions
 
-from .forms.prompt_names import Names, Prompt
+from .forms.oneig import OneIgForm
+from .forms.prompt_names import Prompt
 from .forms.prompts import PromptsForm
 from .forms.published import field, rows
-
-ONEIG_CLASSES: dict[str, tuple[str, ...]] = {
-    "en": ("anime", "human", "object"),
-    "zh": ("anime", "human", "object", "multilingualism"),
-}
-_ID_DIGITS = 3  # of a prompt of OneIG-Bench
 
 
 class DpgBench(PromptsForm):
@@ -77,25 +71,13 @@ class GenEval2(PromptsForm):
         return self.read_questions("geneval2_data.jsonl", layout="geneval2")
 
 
-class OneIgBench(PromptsForm):
-    """The prompts of OneIG-Bench that have questions about alignment.
+class OneIgBench(OneIgForm):
+    """The prompts of OneIG-Bench that have questions about alignment."""
 
-    Args:
-        language: "en" or "zh".
-        model: the folder of a generator within those of the classes, where images are in the
-            authors' layout, CLASS/MODEL/ID.webp; default: CLASS/ID.webp.
-        grid: columns and rows of a file; the authors' default is 2x2.
-    """
-
-    black_is_empty = True
-
-    def __init__(
-        self, *, language: str = "en", model: str = "", grid: str = "2x2", **options: Any
-    ) -> None:
-        super().__init__(grid=grid, **options)
-        if language not in ONEIG_CLASSES:
-            raise InputError(f"`language={language!r}`: use {' or '.join(ONEIG_CLASSES)}")
-        self.language, self.model = language, model
+    classes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "en": ("anime", "human", "object"),
+        "zh": ("anime", "human", "object", "multilingualism"),
+    }
 
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
@@ -104,23 +86,10 @@ class OneIgBench(PromptsForm):
 
     @override
     def questions(self, rule: str = "dsg") -> Questions:
-        end = "_zh" if self.language == "zh" else ""
         # In front of all, as the questions of a class have no texts of their own.
-        self.file("OneIG-Bench-ZH.csv" if end else "OneIG-Bench.csv")
+        self.file("OneIG-Bench-ZH.csv" if self.end else "OneIG-Bench.csv")
         parts = [
-            self.read_questions(f"scripts/alignment/Q_D/{name}{end}.json", layout="oneig")
-            for name in ONEIG_CLASSES[self.language]
+            self.read_questions(f"scripts/alignment/Q_D/{name}{self.end}.json", layout="oneig")
+            for name in self.classes[self.language]
         ]
         return Questions([question for part in parts for question in part], name=self.place)
-
-    def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
-        """anime/000.webp, or anime/MODEL/000.webp; what follows the id in a name is ignored."""
-        *folders, name = parts
-        between = [self.model] * bool(self.model)
-        if not folders or folders[1:] != between or folders[0] not in ONEIG_CLASSES[self.language]:
-            return None
-        end = "_zh" if self.language == "zh" else ""
-        number = name[:_ID_DIGITS]
-        if numbers := names.by_id(f"{folders[0]}{end}_{number}"):
-            return "in OneIG-Bench's layout", numbers
-        return f"of no prompt of {folders[0]}", []

@@ -2,21 +2,28 @@
 
     text_prompts.jsonl       ROOT for longtext-bench: {"prompt_id", "prompt", "text": [...],
                              "category", "length"}; of longtext-bench-zh, text_prompts_zh.jsonl
+    scripts/text/            ROOT for oneig-text, and there text_content.csv: id, prompt_en and
+                             text_content, a list of texts as Python writes it; of oneig-text-zh,
+                             text_content_zh.csv with prompt_cn
     CVTG/2.json ... 5.json   ROOT for cvtg-2k: {"data_list": [{"index", "prompt"}]}, where the name
     CVTG-Style/2.json ...    of a file is the number of texts; its texts are in the single quotes of
                              a prompt; the authors' script takes an apostrophe for one, too
 
-Sources: github.com/X-Omni-Team/X-Omni, folder textbench; huggingface.co/datasets/dnkdnk/CVTG-2K.
-Images come from --images, named as by the authors' scripts: 0000_1.png to 0159_4.png, and
-CVTG/2/0.png.
+Sources: github.com/X-Omni-Team/X-Omni, folder textbench; huggingface.co/datasets/dnkdnk/CVTG-2K;
+github.com/OneIG-Bench/OneIG-Benchmark. Images come from --images, named as by the authors' scripts:
+0000_1.png to 0159_4.png, CVTG/2/0.png, and text/000.webp with four images.
 
 `overall` is the published figure of these sets where a scorer reads with their measure: the words
 that were read right in all images, of all words. It is the mean of the images' scores, weighted by
-the number of words of their prompts; with several folders, `overall_FOLDER` of each.
+the number of words of their prompts; with several folders, `overall_FOLDER` of each. Of OneIG-Bench
+it is WAC; `image_mean`, the mean of all images, is CR or minus ED, by the measure, and
+`oneig_text_score` makes the text score of the three.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,14 +36,16 @@ from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item, Scores
 from t2v_eval.inputs.target_texts import TargetTexts, quoted, texts_of
 from t2v_eval.stats.bootstrap import IntArray, Statistic
-from t2v_eval.stats.text_rendering.measures import recall_units, spaced_words
+from t2v_eval.stats.text_rendering.measures import cased_units, recall_units, spaced_words
 
+from .forms.oneig import OneIgForm
 from .forms.prompt_names import Names, Prompt
 from .forms.prompts import PromptsForm
 from .forms.published import field, read_json, rows
 
 CVTG_PARTS = ("CVTG", "CVTG-Style")  # the second names sizes, colours and fonts
 CVTG_TEXTS = (2, 3, 4, 5)
+_ESCAPE = re.compile(r"\\(?!['\"])")
 
 
 class _Row(NamedTuple):
@@ -74,17 +83,22 @@ class TextInImages(PromptsForm):
         self.folder()  # raises where there is none
         return TargetTexts({row.prompt.text: row.texts for row in self.rows()}, self.place)
 
+    def weights(self, items: Sequence[Item]) -> Mapping[str, Sequence[int]]:
+        """Return the weight of an item's images, by the metrics that are weighted means."""
+        texts = self.target_texts()
+        return {"overall": [len(self.words(texts.of_prompt(item.texts[0]))) for item in items]}
+
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        of_prompts, texts = super().statistic(items, scores), self.target_texts()
-        words = [len(self.words(texts.of_prompt(item.texts[0]))) for item in items]
+        of_prompts = super().statistic(items, scores)
         sums = {
-            "overall" if len(self.images) == 1 else f"overall_{name}": np.array(
+            metric if len(self.images) == 1 else f"{metric}_{name}": np.array(
                 [
-                    [count * np.nansum(cells), count * np.isfinite(cells).sum()]
-                    for count, cells in zip(words, listed, strict=True)
+                    [weight * np.nansum(cells), weight * np.isfinite(cells).sum()]
+                    for weight, cells in zip(weights, listed, strict=True)
                 ]
             )
+            for metric, weights in self.weights(items).items()
             for name, listed in self.cells_by_folder(items, scores).items()
         }
 
@@ -123,6 +137,54 @@ class LongTextBench(TextInImages):
             name = str(field(row, "prompt_id", int, where))
             prompt = Prompt(name, field(row, "prompt", str, where), tags)
             yield _Row(prompt, texts_of(row, where))
+
+
+class OneIgText(OneIgForm, TextInImages):
+    """200 prompts of slides, posters, papers and so on, in English or Chinese.
+
+    Texts are what the authors' script reads: it takes the list for a text, so that a line break
+    within one of its texts, of which five prompts have some, counts as a letter n.
+    """
+
+    classes: ClassVar[Mapping[str, tuple[str, ...]]] = {"en": ("text",), "zh": ("text",)}
+    meanings: ClassVar[Mapping[str, str]] = {
+        **TextInImages.meanings,
+        "image_mean": "the mean score of all images; by the measure exact, CR of OneIG-Bench, and "
+        "by edit-distance minus its ED",
+    }
+
+    @staticmethod
+    @override
+    def words(texts: Iterable[str]) -> list[str]:
+        return cased_units(texts)
+
+    @override
+    def weights(self, items: Sequence[Item]) -> Mapping[str, Sequence[int]]:
+        return {**super().weights(items), "image_mean": [1] * len(items)}
+
+    @override
+    def rows(self) -> Iterator[_Row]:
+        name = f"text_content{self.end}.csv"
+        path, column = (
+            self.file(f"scripts/text/{name}", name),
+            "prompt_cn" if self.end else "prompt_en",
+        )
+        for n, row in enumerate(rows(path, "id", column, "text_content"), 1):
+            prompt = Prompt(f"text{self.end}_{row['id']}", row[column])
+            yield _Row(prompt, _texts_of_list(row["text_content"], f"{path}, row {n}"))
+
+
+def _texts_of_list(written: str, where: str) -> tuple[str, ...]:
+    """Return the texts of a list that Python wrote; only escapes of quotes are read."""
+    try:
+        texts = ast.literal_eval(_ESCAPE.sub(r"\\\\", written))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        texts = None
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+        raise BenchmarkDataError(
+            f"{where}: 'text_content' is {written[:60]!r}, not a list of texts"
+        )
+    return tuple(texts)
 
 
 class Cvtg2k(TextInImages):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.benchmarks.example import (
     Example,
+    cell_with,
     duplicate_json_row,
     duplicate_line,
     json_with,
@@ -63,6 +65,37 @@ def write_cvtg(root: Path) -> None:
         draw(root / "images" / part / str(number) / "0.png", seed)
 
 
+def write_oneig(root: Path, end: str = "") -> None:
+    """The texts of a prompt as Python writes a list, one with a line break."""
+    texts = [r"['OPEN, daily', 'line\nbreak']", '["7 o\'clock"]']
+    if end:
+        texts = ["['每日营业', '5G']", "['右转']"]
+    column = "prompt_cn" if end else "prompt_en"
+    path = root / "scripts" / "text" / f"text_content{end}.csv"
+    path.parent.mkdir(parents=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = [["", "id", column, "text_content"]]
+        rows += [[n, f"00{n}", f"a sign {n}", text] for n, text in enumerate(texts)]
+        csv.writer(stream).writerows(rows)
+    for n, colours in enumerate((["red", "yellow"], ["white", "black"])):
+        image = Image.new("RGB", (16, 16))  # four, of which black ones are none
+        for k, colour in enumerate(colours):
+            image.paste(colour, (8 * k, 0, 8 * k + 8, 8))
+        (root / "images" / "text").mkdir(parents=True, exist_ok=True)
+        image.save(root / "images" / "text" / f"00{n}.png")
+
+
+def of_three_images(words: int, other: int) -> Any:
+    """Scores 0 of two images of the first prompt and 1 of the only one of the second."""
+
+    def metric(items: list[Item], _: Path) -> tuple[Scores, Expected]:
+        scores = per_item(items, lambda n: [float(n)] * len(items[n].images))
+        overall = other / (2 * words + other)
+        return scores, {"score": 0.5, "overall": overall, "image_mean": 1 / 3}
+
+    return metric
+
+
 def weighted(*words: int) -> Any:
     """Scores 0 and 1 of two images, whose prompts have so many words."""
 
@@ -97,6 +130,26 @@ EXAMPLES = {
         duplicate=duplicate_line("text_prompts_zh.jsonl", 0),
         malformed=line_with("text_prompts_zh.jsonl", 1, '{"prompt_id": 3, "prompt": "a sign"}'),
         malformed_message="row 2.*'text'",
+    ),
+    "oneig-text": example(
+        write=write_oneig,
+        images=3,
+        tags={},
+        metric=of_three_images(3, 2),  # words: OPEN daily linenbreak, 7 oclock
+        duplicate=duplicate_line("scripts/text/text_content.csv"),
+        duplicate_message="the id text_000 occurs twice",
+        malformed=cell_with("scripts/text/text_content.csv", "text_content", "OPEN"),
+        malformed_message="text_content.csv, row 1: 'text_content' is 'OPEN', not a list of texts",
+    ),
+    "oneig-text-zh": example(
+        write=lambda root: write_oneig(root, "_zh"),
+        images=3,
+        tags={},
+        metric=of_three_images(6, 2),  # characters
+        duplicate=duplicate_line("scripts/text/text_content_zh.csv"),
+        duplicate_message="the id text_zh_000 occurs twice",
+        malformed=cell_with("scripts/text/text_content_zh.csv", "text_content", "[]"),
+        malformed_message=r"row 1: 'text_content' is '\[\]', not a list of texts",
     ),
     "cvtg-2k": example(
         write=write_cvtg,
@@ -176,3 +229,19 @@ def test_overall_of_two_folders_and_of_missing_scores(tmp_path):
     metrics = benchmark.metrics(items, scores)
     assert metrics["overall_images"] == pytest.approx(6 / 7)
     assert metrics["overall_other"] == pytest.approx(0.5)
+
+
+def test_the_figures_of_oneig_are_those_of_its_script(tmp_path):
+    """Of three images; the line break of a text is a letter n there, as for its authors."""
+    write_oneig(tmp_path)
+    colours = {"red": "OPEN daily linenbreak", "yellow": "open daily", "white": "7 oclock now"}
+    read = {int(np.sum(Image.new("RGB", (8, 8), c))): text for c, text in colours.items()}
+    figures = {}
+    for measure in ("cased-word-recall", "exact", "edit-distance"):
+        scorer = t2v_eval.load("text-rendering", reader=reading(read), measure=measure)
+        benchmark = open_benchmark("oneig-text", root=tmp_path, images=tmp_path / "images")
+        run = evaluate(scorer, benchmark, resamples=5)
+        figures[measure] = run.metrics["overall"].value, run.metrics["image_mean"].value
+    assert figures["cased-word-recall"][0] == pytest.approx((3 + 1 + 2) / (3 + 3 + 2))
+    assert figures["exact"][1] == pytest.approx(1 / 3)
+    assert figures["edit-distance"][1] == pytest.approx(-(0 + 4 + 11 + 4) / 3)

@@ -81,6 +81,19 @@ def word_recall(targets: Sequence[str], reading: str) -> float:
     return _recall(_units(text, is_chinese), _units(reading, is_chinese), targets)
 
 
+def cased_units(targets: Iterable[str]) -> list[str]:
+    """Return what `cased_word_recall` counts of texts: words, or of Chinese all characters.
+
+    Args:
+        targets: the texts that an image should show.
+
+    >>> cased_units(["Open, Daily!", "7 AM"]), cased_units(["营业 7AM"])
+    (['Open', 'Daily', '7', 'AM'], ['营', '业', '7', 'A', 'M'])
+    """
+    text = _oneig(" ".join(targets))
+    return list(text) if _HAN.search(text) else text.split()
+
+
 def cased_word_recall(targets: Sequence[str], reading: str) -> float:
     """Return the share of target words as `word_recall` does, but by their case.
 
@@ -96,9 +109,9 @@ def cased_word_recall(targets: Sequence[str], reading: str) -> float:
     >>> cased_word_recall(["Fresh brews"], "FRESH brews")
     0.5
     """
-    text, read = _oneig(" ".join(targets)), _oneig(reading)
-    split: Callable[[str], list[str]] = list if _HAN.search(text) else str.split
-    return _recall(split(text), split(read), targets)
+    units, read = cased_units(targets), _oneig_reading(reading)
+    is_chinese = _HAN.search("".join(units))
+    return _recall(units, list(read) if is_chinese else read.split(), targets)
 
 
 def exact(targets: Sequence[str], reading: str) -> float:
@@ -119,7 +132,47 @@ def exact(targets: Sequence[str], reading: str) -> float:
     """
     text = _oneig(" ".join(targets))
     _check_countable(text, targets)
-    return float(text == _oneig(reading))
+    return float(text == _oneig_reading(reading))
+
+
+def distance(targets: Sequence[str], reading: str) -> float:
+    """Return minus the edit distance from what was read to the target texts, in their order.
+
+    Punctuation and the number of spaces do not matter, case does. Source: ED of text_score.py of
+    OneIG-Bench, without the sign.
+
+    Args:
+        targets: the texts that the image should show.
+        reading: the text that was read.
+
+    Raises:
+        InputError: the texts have no Latin or Chinese letter and no digit.
+
+    >>> distance(["Fresh brews", "Daily"], "Fresh brew, Daily!")
+    -1.0
+    """
+    text = _oneig(" ".join(targets))
+    _check_countable(text, targets)
+    return -float(edit_distance(_oneig_reading(reading), text))
+
+
+def oneig_text_score(
+    distance: float, completion: float, words: float, longest: float = 100.0
+) -> float:
+    """Return the text score of OneIG-Bench, from the figures of all images; 1 is best, 0 worst.
+
+    Source: text_score.py of OneIG-Bench.
+
+    Args:
+        distance: the mean edit distance (ED).
+        completion: the share of images whose texts are exact (CR).
+        words: the share of all words that were read (WAC).
+        longest: the distance that counts as the worst: 100 of English texts, 50 of Chinese ones.
+
+    >>> oneig_text_score(distance=20.0, completion=0.5, words=0.8)
+    0.98
+    """
+    return 1 - min(longest, distance) * (1 - completion) * (1 - words) / longest
 
 
 def spaced_words(texts: Iterable[str]) -> list[str]:
@@ -231,6 +284,11 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             "1 where the target texts are all that is read, with case, without punctuation",
             "OneIG-Bench, scripts/text/text_score.py (CR)",
         ),
+        "edit-distance": Measure(
+            distance,
+            "minus the edit distance to the target texts, with case, without punctuation",
+            "OneIG-Bench, scripts/text/text_score.py (ED)",
+        ),
         "ocr-reward": Measure(
             ocr_reward,
             "1 where the first text is read, else 1 - edit distance / length, without case and "
@@ -254,6 +312,13 @@ def _oneig(text: str) -> str:
     """Return a text without punctuation; a Chinese one has no spaces, another single ones."""
     kept = _OTHER.sub("", text)
     return "".join(_LETTER.findall(kept)) if _HAN.search(kept) else " ".join(kept.split())
+
+
+def _oneig_reading(text: str) -> str:
+    """Return what was read as `_oneig` does, without what its reader adds to an image's text."""
+    for added in ("addCriterion", "No text recognized."):
+        text = text.replace(added, "")
+    return _oneig(text)
 
 
 def _recall(units: Sequence[str], read: Sequence[str], targets: Sequence[str]) -> float:

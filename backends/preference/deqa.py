@@ -1,9 +1,10 @@
-"""DeQA-Score: the quality of an image, the grade that a language model expects to give it.
+"""DeQA-Score and OneAlign: the grade that a language model expects to give to an image.
 
 You et al. 2025, "Teaching Large Language Models to Regress Accurate Image Quality Scores using
-Score Distribution", section 3. mPLUG-Owl2 is asked how it rates the quality of the image; the
-probabilities of five words in the place of its answer weigh the grades 5 to 1 (`Scorer` of
-src/evaluate/scorer.py in zhiyuanyou/DeQA-Score). The text has no influence.
+Score Distribution", section 3, and Wu et al. 2024, "Q-Align: Teaching LMMs for Visual Scoring via
+Discrete Text-Defined Levels", section 3. mPLUG-Owl2 is asked how it rates the image; the
+probabilities of five words in the place of its answer weigh the grades 5 to 1 (scorer.py of
+zhiyuanyou/DeQA-Score and of Q-Future/Q-Align, where they weigh 1 to 0). The text has no influence.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn.functional import linear
 from transformers import LlamaConfig
 from typing_extensions import override
 
+from t2v_eval.errors import InputError
 from t2v_eval.local.base import Options
 from t2v_eval.local.image_alone import ImageAloneScorer
 from t2v_eval.local.precision import large_dtype
@@ -30,9 +32,10 @@ from ..video.llama_text import LlamaTokens
 from .mplug_owl2 import Abstractor, MplugOwl2, Sizes, VisionEncoder, plain_name
 
 PROMPT = (
-    "USER: How would you rate the quality of this image?\n",
-    "\nASSISTANT: The quality of the image is",
+    "USER: How would you rate the {} of this image?\n",
+    "\nASSISTANT: The {} of the image is",
 )
+RATED = ("quality", "aesthetics")
 GRADES = {"excellent": 5.0, "good": 4.0, "fair": 3.0, "poor": 2.0, "bad": 1.0}
 LLAMA = (
     "vocab_size",
@@ -50,27 +53,32 @@ COMPUTED = "rotary_emb.inv_freq"  # a part of old files that follows from their 
 
 
 class DeqaScore(ImageAloneScorer):
-    """Score the expected grade of an image's quality, from 1 (bad) to 5 (excellent).
+    """Score the expected grade of an image, from 1 (bad) to 5 (excellent).
 
     Args:
         checkpoint: a folder or hub id with config.json, tokenizer.model and weights.
+        rated: "quality", or "aesthetics", which OneAlign was trained on as well.
         **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.
+        InputError: neither quality nor aesthetics.
 
     >>> DeqaScore.uses_text
     False
     """
 
-    def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
+    def __init__(self, checkpoint: str, rated: str = "quality", **options: Unpack[Options]) -> None:
         super().__init__(**options)
+        if rated not in RATED:
+            raise InputError(f"`rated={rated!r}`: use {' or '.join(map(repr, RATED))}")
+        self.identity_facts = {"rated": rated}
         folder = self.locate_weights(checkpoint)
         self.dtype = large_dtype(options.get("dtype"), self.device, folder)
         sizes = files.Sizes(folder, {})
         config: Any = LlamaConfig.from_dict({k: sizes.value(k) for k in LLAMA if sizes.value(k)})
         tokens = LlamaTokens(folder, config.vocab_size)
-        before, behind = (tokens.pieces.EncodeAsIds(part) for part in PROMPT)
+        before, behind = (tokens.pieces.EncodeAsIds(part.format(rated)) for part in PROMPT)
         self._before = self._ids([tokens.pieces.bos_id(), *before])
         self._behind = self._ids(behind)
         words = self._ids([tokens.pieces.EncodeAsIds(word)[0] for word in GRADES])

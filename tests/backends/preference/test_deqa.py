@@ -1,4 +1,4 @@
-"""DeQA-Score against what its authors' code answers."""
+"""DeQA-Score and OneAlign against what their authors' code answers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from helpers.models.rewards.deqa import CONFIG, make_checkpoint, make_weights
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError
+from t2v_eval.errors import CheckpointError, InputError
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "clip"
 GOLDEN = json.loads((GOLDENS / "deqa.json").read_text(encoding="utf-8"))
 IMAGES = [GOLDENS / image for image in GOLDEN["images"]]
 
 
-def load(folder, **options):
-    return t2v_eval.load("deqa-score", checkpoint=folder, device="cpu", **options)
+def load(folder, name: str = "deqa-score", **options):
+    return t2v_eval.load(name, checkpoint=folder, device="cpu", **options)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,20 @@ def folder(tmp_path_factory):
 
 def test_goldens(folder):
     np.testing.assert_allclose(load(folder)(IMAGES)[:, 0], GOLDEN["grades"], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "rated"), [("one-align", "quality"), ("one-align-aesthetics", "aesthetics")]
+)
+def test_one_align(folder, name, rated):
+    expected = 1 + 4 * np.array(GOLDEN["q-align"][rated])
+    np.testing.assert_allclose(load(folder, name)(IMAGES)[:, 0], expected, rtol=0, atol=1e-5)
+
+
+def test_what_is_rated_is_one_of_two(folder):
+    assert load(folder, rated="aesthetics").id != load(folder).id
+    with pytest.raises(InputError, match="`rated='beauty'`: use 'quality' or 'aesthetics'"):
+        load(folder, rated="beauty")
 
 
 def test_frequencies_of_old_files_are_computed_anew(folder, tmp_path):

@@ -324,6 +324,8 @@ def test_a_video_given_as_an_image_says_what_to_do(tmp_path):
         ({"most": 2}, 90, 2),
         ({"most": 3, "multiple": 2}, 90, 2),
         ({"multiple": 4}, 3, 1),  # one where there is no multiple
+        ({"multiple": 2, "choose": "rounded"}, 90, 4),  # half to the even multiple
+        ({"multiple": 2, "choose": "rounded"}, 3, 2),  # no more than there are
     ],
 )
 def test_how_many_frames_a_second_are(options, total, count):

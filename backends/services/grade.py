@@ -28,7 +28,8 @@ _VERSION = re.compile(r"[-@:](?:v?\d[\d.-]*|latest|preview[\w.-]*)")
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 # No other mark stands before it: "<85" and "~85" are not 85.
 GRADE = re.compile(
-    r"[\s*_`\"'“#:(\[$]*(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?100)?[\s*_`\"'”.,;!)\]$%]*"
+    r"[\s*_`\"'“#:(\[$]*((?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?: ?(?:/|out of) ?100)?"
+    r"[\s*_`\"'”.,;!)\]$%]*"
 )
 
 
@@ -69,6 +70,7 @@ class WrittenAnswer(Question):
     def score_response(
         self, response: Response, answer: str, protocol: ServiceProtocol
     ) -> CellScore:
+        check_model(response, protocol)
         completion = response.single()
         detail = json.dumps({"written": completion.text, **response.details})
         try:
@@ -189,11 +191,7 @@ class WrittenSamples(WrittenText):
     def score_response(
         self, response: Response, answer: str, protocol: ServiceProtocol
     ) -> CellScore:
-        if response.model and not is_same_model(protocol.model, response.model):
-            raise ScoringError(
-                f"the service was asked for the model {protocol.model!r}, and {response.model!r} "
-                "answered; name it as the service does"
-            )
+        check_model(response, protocol)
         texts = []
         for completion in response.completions[: self.params.num_samples]:
             if completion.error is not None:
@@ -229,6 +227,21 @@ def _digits(completion: Completion, protocol: ServiceProtocol) -> list[list[obje
             digits.append([start + lead, token.strip(), likely])
         start += len(token)
     return digits
+
+
+def check_model(response: Response, protocol: ServiceProtocol) -> None:
+    """Check that the model which was asked wrote a response.
+
+    Services answer for models that they have retired with another one.
+
+    Raises:
+        ScoringError: it did not.
+    """
+    if response.model and not is_same_model(protocol.model, response.model):
+        raise ScoringError(
+            f"the service was asked for the model {protocol.model!r}, and {response.model!r} "
+            "answered; name it as the service does"
+        )
 
 
 def is_same_model(asked: str, answered: str) -> bool:

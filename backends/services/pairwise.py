@@ -19,7 +19,7 @@ from .messages import Completion
 from .scorer import ServiceScorer
 
 CHOICE = re.compile(
-    r"[^\w¬!≠~]*(?:(?:picture|image|video|option) )?(a|b|tie)[^\w?]*", re.IGNORECASE
+    r"[^\w¬!≠~]*(?:(?:picture|image|video|option) )?(a|b|tie)[^\w?+]*", re.IGNORECASE
 )
 CHOICE_SCORES = {"a": 1.0, "tie": 0.5, "b": 0.0}
 

@@ -36,8 +36,10 @@ def generated(
 
 
 def sampled(*texts: str) -> dict[str, Any]:
-    """Several answers without log-probabilities."""
-    return answering([candidate(text) for text in texts])
+    """Several answers without log-probabilities; they name no model."""
+    reply = answering([candidate(text) for text in texts])
+    del reply["modelVersion"]
+    return reply
 
 
 def candidate(text: str, ended: str = "STOP") -> dict[str, Any]:

@@ -40,8 +40,8 @@ def completion(
 
 
 def sampled(*texts: str) -> dict[str, Any]:
-    """A chat completion with several answers and no log-probabilities."""
-    return completion(
+    """A chat completion with several answers and no log-probabilities; it names no model."""
+    reply = completion(
         choices=[
             {
                 "index": n,
@@ -52,6 +52,8 @@ def sampled(*texts: str) -> dict[str, Any]:
             for n, text in enumerate(texts)
         ]
     )
+    del reply["model"]
+    return reply
 
 
 def unlisted() -> dict[str, Any]:

@@ -331,7 +331,7 @@ def test_a_share_is_of_the_samples_that_answer_if_half_of_them_do(texts, value, 
 def message(**text):
     text = {"role": "assistant", **text}
     choice = {"index": 0, "message": text, "logprobs": None, "finish_reason": "stop"}
-    return completion(choices=[choice])
+    return {**completion(choices=[choice]), "model": "m"}
 
 
 THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Is it? No."}]}

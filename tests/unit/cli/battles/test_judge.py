@@ -115,11 +115,11 @@ def test_an_answer_that_cannot_be_read_is_no_tie(study):
 
     with Server(unreadable) as server:
         words = arguments(study, server, folders=["dark", "middle"])
-        # Of several open requests, those that the error cuts off would be sent again.
+        # Requests that are open when the error ends the run are sent again.
         error = call(*words, "--option", "concurrency=1", code=2).stderr
         assert "neither A nor B" in error and not (study / "battles.csv").exists()
         done = call(*words, "--on-error", "skip")
-        assert len(server.requests) == 8 + 1, "only what failed is asked twice"
+        assert len(server.requests) in (8 + 1, 8 + 2), "only what failed or was open is asked twice"
     assert "1 of 4 comparisons failed" in done.stderr
     failed, *others = rows_of(study)
     assert failed["winner"] == "" and "neither A nor B" in failed["error"]

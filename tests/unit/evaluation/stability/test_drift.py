@@ -29,7 +29,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.grades: dict[str, int] = {}
-        self.shift, self.name, self.silent = 0, "judge-1", False
+        self.shift, self.name, self.silent = 0, "m-2026-01-01", False
 
     def __call__(self, request):
         if self.silent:
@@ -69,17 +69,17 @@ def test_equal_answers_are_no_drift(service):
     drift = drift_of(server)
     assert (len(drift.answered), drift.changed, drift.without_image) == (8, 0, 0)
     assert drift.shift == (0.0, 0.0, 0.0) and not drift.shifted
-    assert drift.models == (("judge-1",), ("judge-1",))
+    assert drift.models == (("m-2026-01-01",), ("m-2026-01-01",))
 
 
 def test_a_shift_has_an_interval_and_the_store_stays(service):
     judge, server = service
     before = [cell.value for cell in Store("scores.sqlite").scored_cells(load(server).id)]
-    judge.shift, judge.name = -4, "judge-2"
+    judge.shift, judge.name = -4, "m-2026-06-01"
     drift = drift_of(server)
     assert drift.shift.value == pytest.approx(-4) and drift.shifted
     assert drift.changed == 8 and drift.mean_absolute == pytest.approx(4)
-    assert drift.models == (("judge-1",), ("judge-2",))
+    assert drift.models == (("m-2026-01-01",), ("m-2026-06-01",))
     stored = Store("scores.sqlite").scored_cells(load(server).id)
     assert [cell.value for cell in stored] == before
 
@@ -154,12 +154,14 @@ def test_the_command_exits_3_where_scores_have_shifted(service):
     result = run(server, "--model", JUDGE, "--sample", 5, "--dry-run")
     assert len(server.requests) == asked and "5" in result.stdout
     assert "+0.000" in run(server).stdout  # the only scorer of the store
-    judge.shift, judge.name = 2, "judge-2"
+    judge.shift, judge.name = 2, "m-2026-06-01"
     result = run(server, "--json", "--out", "drift.csv", "--new-store", "new.sqlite", code=3)
     content = json.loads(result.stdout)
-    assert content["shift"]["value"] == pytest.approx(2) and content["models_now"] == ["judge-2"]
+    assert content["shift"]["value"] == pytest.approx(2) and content["models_now"] == [
+        "m-2026-06-01"
+    ]
     asked = len(server.requests)
-    assert "judge-2" in run(server, "--new-store", "new.sqlite", code=3).stdout
+    assert "m-2026-06-01" in run(server, "--new-store", "new.sqlite", code=3).stdout
     assert len(server.requests) == asked  # what was paid for is kept
     rows = Path("drift.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 9 and rows[0].startswith("image,text,stored,score")

@@ -27,9 +27,9 @@ from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
 
 from ..common.images import MEAN, pad_to_square, to_pixels
 from ..common.transformers_internals import empty_weights
-from ..video import checkpoint as files
+from ..video.checkpoint import Sizes
 from ..video.llama_text import LlamaTokens
-from .mplug_owl2 import Abstractor, MplugOwl2, Sizes, VisionEncoder, plain_name
+from .mplug_owl2 import Abstractor, MplugOwl2, TransformerSizes, VisionEncoder, plain_name
 
 PROMPT = (
     "USER: How would you rate the {} of this image?\n",
@@ -48,6 +48,8 @@ LLAMA = (
     "rms_norm_eps",
     "rope_theta",
 )
+# Where config.json has the sizes of both parts.
+VISION, ABSTRACTOR = ("visual_config", "visual_model"), ("visual_config", "visual_abstractor")
 HEAD = "lm_head.weight"
 COMPUTED = "rotary_emb.inv_freq"  # a part of old files that follows from their configuration
 
@@ -75,7 +77,7 @@ class DeqaScore(ImageAloneScorer):
         self.identity_facts = {"rated": rated}
         folder = self.locate_weights(checkpoint)
         self.dtype = large_dtype(options.get("dtype"), self.device, folder)
-        sizes = files.Sizes(folder, {})
+        sizes = Sizes(folder, {})
         config: Any = LlamaConfig.from_dict({k: sizes.value(k) for k in LLAMA if sizes.value(k)})
         tokens = LlamaTokens(folder, config.vocab_size)
         before, behind = (tokens.pieces.EncodeAsIds(part.format(rated)) for part in PROMPT)
@@ -87,7 +89,7 @@ class DeqaScore(ImageAloneScorer):
         check_keys(folder, [HEAD] if HEAD not in tensors else [])
         self._words = tensors.pop(HEAD).to(self.device)[words].float()
         self._grades = torch.tensor([*GRADES.values()], device=self.device, dtype=torch.float32)
-        self.image_size = sizes.number("image_size", *_VISION, "image_size")
+        self.image_size = sizes.number("image_size", *VISION, "image_size")
         with empty_weights():
             self.network = _build(sizes, config, len(self._before))
         ours = {plain_name(n): t.to(self.device, self.dtype) for n, t in tensors.items()}
@@ -119,27 +121,24 @@ class DeqaScore(ImageAloneScorer):
         return torch.tensor(ids, device=self.device, dtype=torch.long)
 
 
-_VISION, _ABSTRACTOR = ("visual_config", "visual_model"), ("visual_config", "visual_abstractor")
-
-
-def _build(sizes: files.Sizes, config: Any, start: int) -> MplugOwl2:
+def _build(sizes: Sizes, config: Any, start: int) -> MplugOwl2:
     """Build the network that config.json describes, given the number of tokens before an image."""
 
     def number(part: tuple[str, str], name: str) -> int:
         return sizes.number(name, *part, name)
 
     vision, abstractor = (
-        Sizes(
+        TransformerSizes(
             width=number(part, "hidden_size"),
             hidden=number(part, "intermediate_size"),
             heads=number(part, "num_attention_heads"),
             layers=number(part, "num_hidden_layers"),
         )
-        for part in (_VISION, _ABSTRACTOR)
+        for part in (VISION, ABSTRACTOR)
     )
-    encoder = VisionEncoder(vision, number(_VISION, "image_size"), number(_VISION, "patch_size"))
+    encoder = VisionEncoder(vision, number(VISION, "image_size"), number(VISION, "patch_size"))
     tokens = encoder.position_embedding.shape[1]
-    queries = number(_ABSTRACTOR, "num_learnable_queries")
+    queries = number(ABSTRACTOR, "num_learnable_queries")
     return MplugOwl2(
         encoder, Abstractor(abstractor, queries, tokens, config.hidden_size), config, start
     )

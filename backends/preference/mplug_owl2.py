@@ -23,7 +23,7 @@ from ..video.layers import Mlp, attend
 EPS = 1e-6  # of the norms of the vision encoder, and inside the abstractor's feed-forward layers
 
 
-class Sizes(NamedTuple):
+class TransformerSizes(NamedTuple):
     """Sizes of a transformer.
 
     Attributes:
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
         heads: of each attention.
         layers: their number.
 
-    >>> Sizes(width=1024, hidden=4096, heads=16, layers=24).layers
+    >>> TransformerSizes(width=1024, hidden=4096, heads=16, layers=24).layers
     24
     """
 
@@ -58,11 +58,11 @@ class QuickMlp(Mlp):
 class VisionLayer(nn.Module):
     """A layer of the vision encoder; queries, keys and values of a head lie side by side.
 
-    >>> VisionLayer(Sizes(8, 16, 2, 1))(torch.zeros(1, 5, 8)).shape
+    >>> VisionLayer(TransformerSizes(8, 16, 2, 1))(torch.zeros(1, 5, 8)).shape
     torch.Size([1, 5, 8])
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
         self.heads = sizes.heads
         self.input_layernorm = nn.LayerNorm(sizes.width, EPS)
@@ -89,11 +89,11 @@ class VisionEncoder(nn.Module):
         image_size: side of an image, in pixels.
         patch_size: side of a patch, in pixels.
 
-    >>> VisionEncoder(Sizes(8, 16, 2, 1), 28, 14)(torch.zeros(1, 3, 28, 28)).shape
+    >>> VisionEncoder(TransformerSizes(8, 16, 2, 1), 28, 14)(torch.zeros(1, 3, 28, 28)).shape
     torch.Size([1, 5, 8])
     """
 
-    def __init__(self, sizes: Sizes, image_size: int, patch_size: int) -> None:
+    def __init__(self, sizes: TransformerSizes, image_size: int, patch_size: int) -> None:
         super().__init__()
         count = (image_size // patch_size) ** 2 + 1
         self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width, dtype=torch.float32))
@@ -138,7 +138,7 @@ class GatedMlp(nn.Module):
 class AbstractorLayer(nn.Module):
     """Queries read image tokens and each other; their residual path begins behind the norm.
 
-    >>> layer = AbstractorLayer(Sizes(8, 16, 2, 1), queries=3, tokens=5)
+    >>> layer = AbstractorLayer(TransformerSizes(8, 16, 2, 1), queries=3, tokens=5)
     >>> layer(torch.zeros(1, 3, 8), torch.zeros(1, 5, 8)).shape
     torch.Size([1, 3, 8])
     """
@@ -146,7 +146,7 @@ class AbstractorLayer(nn.Module):
     q_pos_embed: Tensor
     k_pos_embed: Tensor
 
-    def __init__(self, sizes: Sizes, queries: int, tokens: int) -> None:
+    def __init__(self, sizes: TransformerSizes, queries: int, tokens: int) -> None:
         super().__init__()
         self.heads = sizes.heads
         self.norm1, self.normk, self.norm2 = (nn.LayerNorm(sizes.width) for _ in range(3))
@@ -177,11 +177,11 @@ class Abstractor(nn.Module):
         tokens: number of image tokens.
         width: of the language model.
 
-    >>> Abstractor(Sizes(8, 16, 2, 1), 3, 5, 12)(torch.zeros(1, 5, 8)).shape
+    >>> Abstractor(TransformerSizes(8, 16, 2, 1), 3, 5, 12)(torch.zeros(1, 5, 8)).shape
     torch.Size([1, 4, 12])
     """
 
-    def __init__(self, sizes: Sizes, queries: int, tokens: int, width: int) -> None:
+    def __init__(self, sizes: TransformerSizes, queries: int, tokens: int, width: int) -> None:
         super().__init__()
         embeds = torch.zeros(1, queries, sizes.width, dtype=torch.float32)
         self.query_embeds = nn.Parameter(embeds)
@@ -233,7 +233,7 @@ class MplugOwl2(nn.Module):
         start: number of tokens before the image.
 
     >>> from transformers import LlamaConfig
-    >>> sizes = Sizes(8, 16, 2, 1)
+    >>> sizes = TransformerSizes(8, 16, 2, 1)
     >>> config = LlamaConfig(vocab_size=9, hidden_size=12, intermediate_size=8,
     ...                      num_hidden_layers=1, num_attention_heads=2)
     >>> model = MplugOwl2(VisionEncoder(sizes, 28, 14), Abstractor(sizes, 3, 5, 12), config, 2)

@@ -161,8 +161,8 @@ class VideoReward(VideoScorer, AspectScorer, QwenReward):
         """
         prompts = [SUFFIX.format(self._ask(text)) for text in texts]
         ratings = linear(self.read(self._prefix, states, prompts), self._head)
-        of_each = ratings.diagonal(dim1=1, dim2=2) if ratings.shape[2] > 1 else ratings[..., 0]
-        return (of_each - self._mean) / self._deviation
+        raw = ratings.diagonal(dim1=1, dim2=2) if ratings.shape[2] > 1 else ratings[..., 0]
+        return (raw - self._mean) / self._deviation
 
     @override
     def join(self, ratings: Tensor) -> Tensor:

@@ -236,6 +236,8 @@ def check_model(response: Response, protocol: ServiceProtocol) -> None:
 
     Raises:
         ScoringError: it did not.
+
+    >>> check_model(Response([Completion("85")]), protocol=None)  # it names no model
     """
     if response.model and not is_same_model(protocol.model, response.model):
         raise ScoringError(

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.models.tiny_ocr import READERS
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import sampled
-from helpers.tiny_ocr import READERS
 from helpers.toy import draw_image
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from helpers.models.tiny_vlm import (
     EXPERTS,
@@ -284,11 +285,18 @@ def mistral3(folder: Path) -> None:
     write(folder, config, processor)
 
 
-def glm4v(folder: Path) -> None:
-    special = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|endoftext|>", "<|image|>"]
-    special += ["<|begin_of_image|>", "<|end_of_image|>", "<|video|>", "<|begin_of_video|>"]
-    special += ["<|end_of_video|>"]
-    words = tokenizer(special, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+def glm(
+    folder: Path, config: Any, processor: Any, images: Any, videos: Any, **text: object
+) -> None:
+    """A GLM that sees, of these classes; `text` is what its language model has beside others."""
+    marks = ("", "begin_of_", "end_of_")
+    seen = {kind: [f"<|{mark}{kind}|>" for mark in marks] for kind in ("image", "video")}
+    special = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|endoftext|>"]
+    words = tokenizer(
+        [*special, *seen["image"], *seen["video"]],
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+    )
     template = (
         "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{% for c in m.content %}"
         "{% if c.type == 'image' %}<|begin_of_image|><|image|><|end_of_image|>{% else %}"
@@ -296,31 +304,30 @@ def glm4v(folder: Path) -> None:
         "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
     )
     edges = {"shortest_edge": 28**2, "longest_edge": 9 * 28**2}
-    processor = Glm4vProcessor(
-        Glm4vImageProcessor(size=edges),
-        words,
-        Glm4vVideoProcessor(),
-        chat_template=template,
+    ids = {
+        f"{kind}{end}_token_id": words.convert_tokens_to_ids(token)
+        for kind, tokens in seen.items()
+        for end, token in zip(("", "_start", "_end"), tokens, strict=True)
+    }
+    vision = {
+        "depth": 2,
+        "num_heads": 4,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 32,
+        "image_size": 56,
+    }
+    write(
+        folder,
+        config(text_config={"vocab_size": len(words), **TEXT, **text}, vision_config=vision, **ids),
+        processor(images(size=edges), words, videos(), chat_template=template),
     )
+
+
+def glm4v(folder: Path) -> None:
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-    config = Glm4vConfig(
-        text_config={"vocab_size": len(words), **TEXT, "rope_parameters": rope, "pad_token_id": 4},
-        vision_config={
-            "depth": 2,
-            "num_heads": 4,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "out_hidden_size": 32,
-            "image_size": 56,
-        },
-        image_token_id=words.convert_tokens_to_ids("<|image|>"),
-        video_token_id=words.convert_tokens_to_ids("<|video|>"),
-        image_start_token_id=words.convert_tokens_to_ids("<|begin_of_image|>"),
-        image_end_token_id=words.convert_tokens_to_ids("<|end_of_image|>"),
-        video_start_token_id=words.convert_tokens_to_ids("<|begin_of_video|>"),
-        video_end_token_id=words.convert_tokens_to_ids("<|end_of_video|>"),
-    )
-    write(folder, config, processor)
+    classes = Glm4vConfig, Glm4vProcessor, Glm4vImageProcessor, Glm4vVideoProcessor
+    glm(folder, *classes, rope_parameters=rope, pad_token_id=4)
 
 
 def aya_vision(folder: Path) -> None:

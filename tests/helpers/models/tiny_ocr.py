@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.models.tiny_vlm import ROPE, TEXT, tokenizer, write
+from helpers.models.tiny_vlm_more import glm
 from transformers import (
     Glm46VImageProcessor,
     Glm46VProcessor,
@@ -19,46 +20,12 @@ from transformers import (
     PaddleOCRVLProcessor,
 )
 
-GLM = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|endoftext|>"]
-GLM += [f"<|{mark}{kind}|>" for kind in ("image", "video") for mark in ("", "begin_of_", "end_of_")]
 PADDLE = ["<unk>", "<s>", "</s>", "<|IMAGE|>", "<|IMAGE_START|>", "<|IMAGE_END|>", "<|VIDEO|>"]
 
 
-def template(start: str, user: str, image: str, assistant: str) -> str:
-    return (
-        f"{start}{{% for m in messages %}}{user}{{% for c in m.content %}}"
-        f"{{% if c.type == 'image' %}}{image}{{% else %}}{{{{ c.text }}}}{{% endif %}}"
-        f"{{% endfor %}}{{% endfor %}}{{% if add_generation_prompt %}}{assistant}{{% endif %}}"
-    )
-
-
 def glm_ocr(folder: Path) -> None:
-    words = tokenizer(GLM, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
-    image = "<|begin_of_image|><|image|><|end_of_image|>"
-    processor = Glm46VProcessor(
-        Glm46VImageProcessor(size={"shortest_edge": 28**2, "longest_edge": 9 * 28**2}),
-        words,
-        Glm46VVideoProcessor(),
-        chat_template=template("[gMASK]<sop>", "<|user|>\n", image, "<|assistant|>\n"),
-    )
-    ids = {
-        f"{kind}{end}_token_id": words.convert_tokens_to_ids(f"<|{mark}{kind}|>")
-        for kind in ("image", "video")
-        for end, mark in (("", ""), ("_start", "begin_of_"), ("_end", "end_of_"))
-    }
-    config = GlmOcrConfig(
-        text_config={"vocab_size": len(words), **TEXT, "rope_parameters": ROPE, "head_dim": 8},
-        vision_config={
-            "depth": 2,
-            "num_heads": 4,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "out_hidden_size": 32,
-            "image_size": 56,
-        },
-        **ids,
-    )
-    write(folder, config, processor)
+    classes = GlmOcrConfig, Glm46VProcessor, Glm46VImageProcessor, Glm46VVideoProcessor
+    glm(folder, *classes, rope_parameters=ROPE, head_dim=8)
 
 
 def paddleocr_vl(folder: Path) -> None:
@@ -66,11 +33,15 @@ def paddleocr_vl(folder: Path) -> None:
     words = tokenizer(
         PADDLE, bos_token="<s>", eos_token="</s>", pad_token="<unk>", extra_special_tokens=roles
     )
-    image = "<|IMAGE_START|><|IMAGE|><|IMAGE_END|>"
+    template = (
+        "<s>{% for m in messages %}User: {% for c in m.content %}{% if c.type == 'image' %}"
+        "<|IMAGE_START|><|IMAGE|><|IMAGE_END|>{% else %}{{ c.text }}{% endif %}{% endfor %}"
+        "{% endfor %}{% if add_generation_prompt %}\nAssistant: {% endif %}"
+    )
     processor = PaddleOCRVLProcessor(
         PaddleOCRVLImageProcessor(size={"shortest_edge": 4 * 28**2, "longest_edge": 9 * 28**2}),
         words,
-        chat_template=template("<s>", "User: ", image, "\nAssistant: "),
+        chat_template=template,
     )
     config = PaddleOCRVLConfig(
         text_config={"vocab_size": len(words), **TEXT, "rope_parameters": ROPE, "head_dim": 8},

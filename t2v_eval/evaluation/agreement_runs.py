@@ -7,7 +7,7 @@ report show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ from t2v_eval.evaluation.stability.noise_floor import NoiseFloor
 from t2v_eval.inputs.addresses import folder_of, path_or_address, within_folder
 from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts
-from t2v_eval.stats.bootstrap import Statistic
+from t2v_eval.stats.bootstrap import IntArray, Statistic, TogetherStatistic
+from t2v_eval.stats.metrics import FloatArray
+from t2v_eval.stats.resampling.draws import Copies
 from t2v_eval.utils.arrays import CellArrays
 
 NO_IMAGE = ""
@@ -149,10 +151,10 @@ class _Writer:
         compute = statistic_of(both, self._names, averaging)
         if table.group is None:
             return compute
-        # Of the rows of a unit, which are drawn together, the first stands for the unit.
-        first = np.tile(np.append(True, unit[1:] > np.maximum.accumulate(unit)[:-1]), len(sides))
         units = np.concatenate([unit + side * len(number) for side in range(len(sides))])
-        return lambda index: compute(units[index[first[index]]])
+        if isinstance(compute, TogetherStatistic):
+            return _TogetherOfRows(compute, units)
+        return _of_rows(compute, units)
 
     def _benchmark_facts(self, names: Sequence[str], column: str) -> BenchmarkFacts:
         table = self._table
@@ -176,6 +178,33 @@ class _Writer:
             resamples=table.options.resamples,
             seed=table.options.seed,
         )
+
+
+def _of_rows(compute: Statistic, units: IntArray) -> Statistic:
+    """Return a statistic of units as one of their rows, which are drawn together."""
+    first = np.zeros(len(units), bool)  # which stands for its unit
+    first[np.unique(units, return_index=True)[1]] = True
+    return lambda index: compute(units[index[first[index]]])
+
+
+class _TogetherOfRows:
+    """The same of a statistic that computes many resamples together."""
+
+    def __init__(self, compute: TogetherStatistic, units: IntArray) -> None:
+        self._compute, self._one = compute, _of_rows(compute, units)
+        self._first = np.unique(units, return_index=True)[1]
+
+    def __call__(self, index: IntArray) -> Mapping[str, float]:
+        """Return the metrics of rows."""
+        return self._one(index)
+
+    def together(self, copies: Copies) -> Mapping[str, FloatArray]:
+        """Return each metric of many resamples; see `TogetherStatistic`.
+
+        Args:
+            copies: shape (rows, resamples).
+        """
+        return self._compute.together(copies.take(self._first, axis=0))
 
 
 def differences_to_json(

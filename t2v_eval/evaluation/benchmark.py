@@ -22,10 +22,11 @@ from t2v_eval.inputs.questions.question import Questions
 from t2v_eval.inputs.target_texts import TargetTexts
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.agreement_metrics import METRICS
-from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic
+from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic, TogetherStatistic
 from t2v_eval.stats.intervals import of_clusters
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import mean_ranks, standardize
+from t2v_eval.stats.resampling.draws import Copies
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.arrays import CellArrays
 
@@ -159,7 +160,35 @@ def resample_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic
     """
     if all(len(members) == 1 and members[0] == n for n, members in enumerate(units)):
         return statistic
+    if isinstance(statistic, TogetherStatistic):
+        return _TogetherOfUnits(statistic, units)
+    return _of_units(statistic, units)
+
+
+def _of_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic:
     return lambda index: of_clusters(statistic(np.concatenate([units[n] for n in index])))
+
+
+class _TogetherOfUnits:
+    """A statistic of units that computes many resamples together."""
+
+    def __init__(self, statistic: TogetherStatistic, units: Sequence[IntArray]) -> None:
+        self._statistic, self._one = statistic, _of_units(statistic, units)
+        order = np.argsort(np.concatenate(units), kind="stable")
+        sizes = [len(members) for members in units]
+        self._unit: IntArray = np.repeat(np.arange(len(units)), sizes)[order]
+
+    def __call__(self, index: IntArray) -> Mapping[str, float]:
+        """Return the metrics of the items of units."""
+        return self._one(index)
+
+    def together(self, copies: Copies) -> Mapping[str, FloatArray]:
+        """Return each metric of many resamples; see `TogetherStatistic`.
+
+        Args:
+            copies: shape (units, resamples).
+        """
+        return self._statistic.together(copies.take(self._unit, axis=0))
 
 
 def indices_with_tag(items: Sequence[Item], tag: str) -> list[int]:

@@ -16,4 +16,5 @@ Pure functions of NumPy arrays; nothing here knows of scorers, images or files.
 | `distances` | FID, KID and the like, of feature matrices |
 | `regression` | partial correlations, differences adjusted for covariates |
 | `pairwise`, `resampled_metrics` | their engines: counts of pairs, metrics of resamples |
+| `resampling` | many resamples at once |
 """

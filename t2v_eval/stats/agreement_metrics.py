@@ -22,6 +22,7 @@ from t2v_eval.stats.intervals import Kind
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.pairwise import Pairs
 from t2v_eval.stats.resampled_metrics import Resample, SortedSample
+from t2v_eval.stats.resampling.resamples import Resamples
 
 Metric: TypeAlias = Callable[[FloatArray, FloatArray], float]
 
@@ -259,7 +260,25 @@ class WeightedAgreement:
         Returns:
             Each metric by name.
         """
-        resample = Resample(self._sample, copies)
+        return self._values(Resample(self._sample, copies), copies)
+
+    def together(self, copies: NDArray[np.integer]) -> dict[str, FloatArray]:
+        """Compute the metrics of many resamples; see `stats.resampling.resamples`.
+
+        Args:
+            copies: shape (items, resamples).
+
+        Returns:
+            Each metric by name, shape (resamples,).
+        """
+        values = [
+            [*self._values(resample, of_resample).values()]
+            for resample, of_resample in zip(Resamples(self._sample, copies), copies.T, strict=True)
+        ]
+        columns = np.array(values, np.float64).reshape(len(values), len(self._metrics)).T
+        return {metric.name: column for metric, column in zip(self._metrics, columns, strict=True)}
+
+    def _values(self, resample: Resample, copies: NDArray[np.generic]) -> dict[str, float]:
         if resample.n < 2:
             return dict.fromkeys((metric.name for metric in self._metrics), math.nan)
         return {metric.name: self._value(metric, resample, copies) for metric in self._metrics}

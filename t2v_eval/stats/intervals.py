@@ -28,6 +28,7 @@ from t2v_eval.utils.arrays import FloatArray
 Kind: TypeAlias = Literal["percentile", "pairs", "correlation", "share"]
 
 _ONE_DEVIATION = 0.15865525393145707  # the normal probability below -1
+_PERFECT = 1 - 1e-12  # a correlation of 1 up to its rounding
 
 
 class Estimate(float):
@@ -213,7 +214,7 @@ def _fisher(value: float, resampled: FloatArray, n: int, confidence: float) -> t
     have z without bounds.
     """
     below, above = np.quantile(resampled, [_ONE_DEVIATION, 1 - _ONE_DEVIATION])
-    if max(abs(value), abs(below), abs(above)) >= 1:
+    if max(abs(value), abs(below), abs(above)) >= _PERFECT:
         return percentile(resampled, n, confidence)
     half = _t_quantile(n, confidence) * (math.atanh(above) - math.atanh(below)) / 2
     z = math.atanh(value)

@@ -46,6 +46,7 @@ from t2v_eval.stats.bootstrap import Statistic, agreement_statistic
 from t2v_eval.stats.counting.ties import MixedTies, Ties
 from t2v_eval.stats.metrics import FloatArray, Values
 from t2v_eval.stats.pairwise import IntArray, Pairs
+from t2v_eval.stats.resampling.joined import joined
 
 LEAST = 512
 """Items from which on swaps are computed together; a single swap of fewer takes no time."""
@@ -124,14 +125,9 @@ def _plain_statistic(
     of_scores = agreement_statistic(
         np.concatenate([standardize(a), standardize(b)]), twice, others, pooled=pooled
     )
-
-    def metrics_of(indices: IntArray) -> Mapping[str, float]:
-        return {
-            **(of_ranks(indices) if by_order else {}),
-            **(of_scores(indices) if others else {}),
-        }
-
-    return metrics_of
+    return joined(
+        [part for part, of_part in ((of_ranks, by_order), (of_scores, others)) if of_part]
+    )
 
 
 class _Swapped:

@@ -323,6 +323,14 @@ class Pairs:
             return _Bounds(self.x, self.rank, values, widest)
         return None
 
+    def beyond(self, threshold: float) -> IntArray:
+        """Return for each item the first place in its row whose score is not within the threshold.
+
+        >>> Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]])).beyond(1.0)
+        array([1, 3, 3])
+        """
+        return self._reach(threshold) + 1
+
     @np.errstate(over="ignore")
     def _reach(self, threshold: float) -> IntArray:
         """Return for each item the last position in its row with a score within the threshold."""

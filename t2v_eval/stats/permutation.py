@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError
-from t2v_eval.stats.bootstrap import Statistic
+from t2v_eval.stats.bootstrap import Statistic, TogetherStatistic
 from t2v_eval.utils.arrays import Values, as_floats
 
 LEVEL = 0.05
@@ -263,6 +263,8 @@ def _swapped_differences(
     if isinstance(statistic, SwapStatistic):
         return statistic.observed(), _together(statistic, swaps)
     first = np.arange(n)
+    if isinstance(statistic, TogetherStatistic):
+        return _differences(statistic, first, n), _both_together(statistic, swaps)
     one_by_one = ([_differences(statistic, np.where(swap, first + n, first), n)] for swap in swaps)
     return _differences(statistic, first, n), one_by_one
 
@@ -271,9 +273,24 @@ def _together(
     statistic: SwapStatistic, swaps: Iterator[NDArray[np.bool_]]
 ) -> Iterator[list[Mapping[str, float]]]:
     while batch := list(itertools.islice(swaps, _BATCH)):
-        values = statistic.differences(np.array(batch))
-        columns = [of_metric.tolist() for of_metric in values.values()]
-        yield [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
+        yield _by_swap(statistic.differences(np.array(batch)))
+
+
+def _both_together(
+    statistic: TogetherStatistic, swaps: Iterator[NDArray[np.bool_]]
+) -> Iterator[list[Mapping[str, float]]]:
+    while batch := list(itertools.islice(swaps, _BATCH)):
+        swapped = np.array(batch, np.uint8).T
+        first, second = (
+            statistic.together(np.concatenate(sides))
+            for sides in ((1 - swapped, swapped), (swapped, 1 - swapped))
+        )
+        yield _by_swap({name: values - second[name] for name, values in first.items()})
+
+
+def _by_swap(values: Mapping[str, NDArray[np.float64]]) -> list[Mapping[str, float]]:
+    columns = [of_metric.tolist() for of_metric in values.values()]
+    return [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _differences(statistic: Statistic, index: NDArray[np.int64], n: int) -> Mapping[str, float]:

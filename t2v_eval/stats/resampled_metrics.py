@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.pairwise import Copies, IntArray, Pairs, WeightedPairs
+from t2v_eval.stats.resampling.products import OrderedPairs, Runs
 
 _ROUNDING = 1e-11  # a hundred times what `metrics.pearson` takes for constant
 _LITTLE = 1e-3  # of the variance of the sample; sums of squares then lose three digits at most
@@ -92,6 +93,35 @@ class SortedSample:
         """Return the pairs of items, for metrics that count them; made when first used."""
         return WeightedPairs(self._pairs, self._thresholds)
 
+    @cached_property
+    def ordered_pairs(self) -> list[OrderedPairs]:
+        """Return the pairs at 0 and, if it is another one, at the threshold, for many resamples."""
+        return [
+            OrderedPairs(
+                self.items, self.class_index, self._pairs.beyond(threshold), equal=threshold > 0
+            )
+            for threshold in dict.fromkeys(self._thresholds)
+        ]
+
+    @cached_property
+    def score_runs(self) -> Runs:
+        """Return the items of each distinct score."""
+        return Runs(self.items, self.score_index)
+
+    @cached_property
+    def class_runs(self) -> Runs:
+        """Return the items of each distinct rating."""
+        return Runs(self.items[self.class_members], self.class_index[self.class_members])
+
+    @cached_property
+    def tied_runs(self) -> Runs:
+        """Return the items of each score and rating that several have."""
+        cell = self.score_index * (int(self.class_index.max(initial=0)) + 1) + self.class_index
+        _, number, counts = np.unique(cell, return_inverse=True, return_counts=True)
+        several = np.flatnonzero(counts[number] > 1)
+        several = several[np.argsort(number[several], kind="stable")]
+        return Runs(self.items[several], np.unique(number[several], return_inverse=True)[1])
+
 
 class Resample:
     """A resample of a `SortedSample`; what several metrics need is computed once.
@@ -100,11 +130,6 @@ class Resample:
         sample: the whole sample.
         copies: shape (items,), how many times the resample holds each item.
 
-    Attributes:
-        copies: the same of `SortedSample.items`.
-        weights: the same in float64.
-        n: their sum.
-
     >>> sample = SortedSample(np.array([0.1, 0.4, 0.3]), np.array([1.0, 2.0, 2.0]))
     >>> resample = Resample(sample, np.array([2.0, 1.0, 0.0]))
     >>> resample.n, resample.pairs, resample.class_counts
@@ -112,10 +137,27 @@ class Resample:
     """
 
     def __init__(self, sample: SortedSample, copies: NDArray[np.generic]) -> None:
-        self.sample = sample
-        self.copies: Copies = copies.astype(np.int32, copy=False).take(sample.items)
-        self.weights = self.copies.astype(np.float64)
-        self.n = float(self.weights.sum())
+        self.sample, self._copies = sample, copies
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Return how many times the resample holds each of `SortedSample.items`."""
+        return self._copies.astype(np.int32, copy=False).take(self.sample.items)
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Return the same in float64."""
+        return self.copies.astype(np.float64)
+
+    @cached_property
+    def n(self) -> float:
+        """Return the number of items."""
+        return float(self.weights.sum())
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Return whether it holds an item more than once."""
+        return bool(self.copies.max() > 1)
 
     @cached_property
     def score_counts(self) -> FloatArray:
@@ -155,9 +197,46 @@ class Resample:
         return float(self.n**2 - self.weights @ self.weights) / 2
 
     @cached_property
-    def pair_counts(self) -> list[tuple[float, float]]:
-        """Return for each threshold the pairs that are tied in both, and that are ordered alike."""
+    def _pair_counts(self) -> list[tuple[float, float]]:
         return self.sample.weighted_pairs.count(self.copies)
+
+    @property
+    def tied(self) -> float:
+        """Return the number of pairs that are tied in both."""
+        return self._pair_counts[0][0]
+
+    @property
+    def alike(self) -> float:
+        """Return the number of pairs that are ordered alike in both."""
+        return self._pair_counts[0][1]
+
+    @property
+    def right(self) -> float:
+        """Return the number of pairs that are tied or ordered alike, at the threshold."""
+        return sum(self._pair_counts[1])
+
+    @cached_property
+    def rank_product(self) -> float:
+        """Return the sum of products of ranks, as deviations from their mean."""
+        # Half a whole number each, so that sums are exact.
+        middle = (self.n + 1) / 2
+        score_ranks = _ranks(self.score_counts) - middle
+        if not self.sample.untied:
+            score_ranks = score_ranks[self.sample.score_index]
+        return float(
+            self.by_class(self.weights * score_ranks) @ (_ranks(self.class_counts) - middle)
+        )
+
+    @property
+    def rank_squares(self) -> tuple[float, float]:
+        """Return the sums of the squared deviations of both ranks from their mean."""
+        return _rank_squares(self.score_counts), _rank_squares(self.class_counts)
+
+    @property
+    def moments(self) -> FloatArray:
+        """Return the sums of `SortedSample.moments`, shape (5,)."""
+        sums: FloatArray = self.sample.moments @ self.weights
+        return sums
 
     @cached_property
     def untied_scores(self) -> float:
@@ -196,15 +275,8 @@ def spearman(resample: Resample) -> float:
     """
     if resample.classes < 2:
         return math.nan
-    # Deviations of ranks from their mean: half a whole number each, so that sums are exact.
-    middle = (resample.n + 1) / 2
-    score_ranks = _ranks(resample.score_counts) - middle
-    if not resample.sample.untied:
-        score_ranks = score_ranks[resample.sample.score_index]
-    human_ranks = _ranks(resample.class_counts) - middle
-    product = resample.by_class(resample.weights * score_ranks) @ human_ranks
-    squares = (_rank_squares(c) for c in (resample.score_counts, resample.class_counts))
-    return float(np.clip(product / math.sqrt(math.prod(squares)), -1.0, 1.0))
+    scale = math.sqrt(math.prod(resample.rank_squares))
+    return float(np.clip(resample.rank_product / scale, -1.0, 1.0))
 
 
 def kendall_tau_b(resample: Resample) -> float:
@@ -229,9 +301,8 @@ def kendall_tau_c(resample: Resample) -> float:
     """
     if resample.classes < 2:
         return math.nan
-    repeats = resample.copies.max() > 1
     # A resample lacks values that the sample, whose tau-c it estimates, has.
-    classes = resample.sample.classes if repeats else resample.classes
+    classes = resample.sample.classes if resample.repeats else resample.classes
     # n^2 without repeated items; with them, in the same proportion to the pairs.
     square = 2 * resample.pairs * resample.n / (resample.n - 1)
     return 2 * _concordant_minus_discordant(resample) / (square * (classes - 1) / classes)
@@ -244,7 +315,7 @@ def strict_accuracy(resample: Resample) -> float:
     >>> strict_accuracy(Resample(sample, np.array([1.0, 1.0, 0.0])))
     1.0
     """
-    return sum(resample.pair_counts[0]) / resample.pairs if resample.pairs else math.nan
+    return (resample.tied + resample.alike) / resample.pairs if resample.pairs else math.nan
 
 
 def untied_accuracy(resample: Resample) -> float:
@@ -254,8 +325,7 @@ def untied_accuracy(resample: Resample) -> float:
     >>> untied_accuracy(Resample(sample, np.array([1.0, 1.0, 1.0])))
     0.5
     """
-    _, alike = resample.pair_counts[0]
-    return alike / resample.untied_human if resample.untied_human else math.nan
+    return resample.alike / resample.untied_human if resample.untied_human else math.nan
 
 
 def accuracy_at_threshold(resample: Resample) -> float:
@@ -265,7 +335,7 @@ def accuracy_at_threshold(resample: Resample) -> float:
     >>> accuracy_at_threshold(Resample(sample, np.array([1.0, 1.0, 1.0])))
     1.0
     """
-    return sum(resample.pair_counts[1]) / resample.pairs if resample.pairs else math.nan
+    return resample.right / resample.pairs if resample.pairs else math.nan
 
 
 def auroc(resample: Resample) -> float:
@@ -301,7 +371,7 @@ def average_precision(resample: Resample) -> float:
 
 
 def _concordant_minus_discordant(resample: Resample) -> float:
-    tied, alike = resample.pair_counts[0]
+    tied, alike = resample.tied, resample.alike
     opposite = resample.untied_scores + resample.untied_human - resample.pairs + tied - alike
     return alike - opposite
 
@@ -339,7 +409,7 @@ def _by_class(class_index: IntArray) -> tuple[IntArray, IntArray]:
 def _correlation(resample: Resample) -> float:
     if not resample.sample.varies:
         return _centred_correlation(resample)
-    sums = resample.sample.moments @ resample.weights / resample.n
+    sums = resample.moments / resample.n
     s_square, h_square = sums[2] - sums[0] ** 2, sums[3] - sums[1] ** 2
     if not min(s_square, h_square) > _LITTLE:
         return _centred_correlation(resample)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,24 @@ from t2v_eval.evaluation.rating_tables.names import (
 from t2v_eval.evaluation.rating_tables.observations import Averaging, Members, Observations
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.averages import Average, average
-from t2v_eval.stats.bootstrap import CrossValidated, IntArray, Statistic, agreement_statistic
+from t2v_eval.stats.bootstrap import (
+    CrossValidated,
+    IntArray,
+    Statistic,
+    TogetherStatistic,
+    agreement_statistic,
+)
 from t2v_eval.stats.intervals import Estimate, of_clusters, share_of
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import SUPPORTED, is_by_order, paired_agreement_statistic
 from t2v_eval.stats.pairwise import Pairs
 from t2v_eval.stats.permutation import SwapStatistic
+from t2v_eval.stats.resampling.draws import Copies
+from t2v_eval.stats.resampling.joined import Each, joined
 from t2v_eval.stats.separation import node_separation
 from t2v_eval.utils.arrays import mean_of_known
 
+_V = TypeVar("_V")
 Part: TypeAlias = Callable[[Observations, Sequence[str], Averaging], Statistic]
 
 _MAX_CELLS = 1 << 24  # a bucket of groups, padded: 128 MB of float64
@@ -51,12 +60,7 @@ def statistic_of(
     0.333
     """
     averaging = averaging or Averaging()
-    parts = [part(observed, names, averaging) for part in _parts(observed)]
-
-    def compute(index: IntArray) -> Mapping[str, float]:
-        return {name: value for part in parts for name, value in part(index).items()}
-
-    return compute
+    return joined([part(observed, names, averaging) for part in _parts(observed)])
 
 
 def paired_statistic_of(
@@ -137,35 +141,98 @@ def _parts(observed: Observations) -> list[Part]:
 
 def _pooled(observed: Observations, names: Sequence[str], averaging: Averaging) -> Statistic:
     """Return the metrics of the observations of the resampled units as one sample."""
-    s, h = observed.scores, observed.ratings
-    members = Members(observed.unit, observed.units)
-    metrics = {
-        name: ALIASES.get(name, name) for name in names if ALIASES.get(name, name) in METRICS
-    }
-    agreement_of = _exchanging(observed, list(dict.fromkeys(metrics.values())))
-    shares = {name: right for name, right in _right(s, h).items() if name in names}
-    fitted, values_of = [name for name in names if name in FITTED], observed.exchanged(False)
+    kinds = [ALIASES.get(name, name) for name in names]
+    parts = _exchanging(observed, [kind for kind in dict.fromkeys(kinds) if kind in METRICS])
+    parts.append(_Shares({name: of for name, of in _right(observed).items() if name in names}))
+    if any(name in FITTED or name == CROSS_VALIDATED for name in names):
+        parts.append(_fitted(observed, names))
+    of_rows = joined(parts)
+    if isinstance(of_rows, TogetherStatistic):
+        return _Together(observed, names, of_rows)
+    return _Pooled(observed, names, of_rows)
+
+
+class _Pooled:
+    """Metrics of the observations of resampled units, as one sample."""
+
+    def __init__(self, observed: Observations, names: Sequence[str], of_rows: Statistic) -> None:
+        self._kinds = {name: ALIASES.get(name, name) for name in names}
+        self._members, self._of_rows = Members(observed.unit, observed.units), of_rows
+
+    def __call__(self, index: IntArray) -> Mapping[str, float]:
+        """Return the metrics of the observations of units."""
+        figures = self._named(self._of_rows(self._members.of(index)))
+        return of_clusters(figures) if self._members.size.max(initial=0) > 1 else figures
+
+    def _named(self, values: Mapping[str, _V]) -> dict[str, _V]:
+        return {name: values[kind] for name, kind in self._kinds.items() if kind in values}
+
+
+class _Together(_Pooled):
+    """The same of a statistic that computes many resamples together."""
+
+    def __init__(
+        self, observed: Observations, names: Sequence[str], of_rows: TogetherStatistic
+    ) -> None:
+        super().__init__(observed, names, of_rows)
+        self._unit, self._of_many = observed.unit, of_rows
+
+    def together(self, copies: Copies) -> Mapping[str, FloatArray]:
+        """Return each metric of many resamples; see `TogetherStatistic`.
+
+        Args:
+            copies: shape (units, resamples).
+        """
+        return self._named(self._of_many.together(copies.take(self._unit, axis=0)))
+
+
+class _Shares:
+    """Shares of observations that are right."""
+
+    def __init__(self, right: Mapping[str, FloatArray]) -> None:
+        self._right = right
+
+    def __call__(self, rows: IntArray) -> Mapping[str, float]:
+        """Return the share of some observations."""
+        return {name: share_of(right[rows]) for name, right in self._right.items()}
+
+    def together(self, copies: Copies) -> Mapping[str, FloatArray]:
+        """Return the shares of many resamples; NaN where nothing is known.
+
+        Args:
+            copies: shape (observations, resamples).
+        """
+        shares = {}
+        for name, right in self._right.items():
+            known = ~np.isnan(right)
+            counts = copies[known].sum(axis=0, dtype=np.float64)
+            shares[name] = np.full(copies.shape[1], np.nan)
+            np.divide(right[known] @ copies[known], counts, out=shares[name], where=counts > 0)
+        return shares
+
+
+def _fitted(observed: Observations, names: Sequence[str]) -> Statistic:
+    """Return metrics after a fit, and those by cross-validation."""
+    h, values_of = observed.ratings, observed.exchanged(False)
+    fitted = [name for name in names if name in FITTED]
     validated = CrossValidated(values_of, h) if CROSS_VALIDATED in names else None
 
-    def compute(index: IntArray) -> Mapping[str, float]:
-        rows = members.of(index)
-        values = agreement_of(rows)
-        figures = {name: values[metric] for name, metric in metrics.items()}
-        figures |= {name: share_of(right[rows]) for name, right in shares.items()}
-        figures |= {name: FITTED[name](values_of[rows], h[rows]) for name in fitted}
+    def compute(rows: IntArray) -> Mapping[str, float]:
+        figures: dict[str, float] = {
+            name: FITTED[name](values_of[rows], h[rows]) for name in fitted
+        }
         if validated is not None:
             figures[CROSS_VALIDATED] = Estimate(validated(rows), "pairs")
-        figures = {name: figures[name] for name in names if name in figures}
-        return of_clusters(figures) if members.size.max(initial=0) > 1 else figures
+        return figures
 
     return compute
 
 
-def _exchanging(observed: Observations, names: Sequence[str]) -> Statistic:
+def _exchanging(observed: Observations, names: Sequence[str]) -> list[Statistic]:
     """Return metrics of `METRICS`, each of the scores that a paired test of it exchanges."""
     h = observed.ratings
     ordered = [name for name in names if is_by_order(name, h[None], pooled=True)]
-    parts = [
+    return [
         agreement_statistic(observed.exchanged(by_order), h, chosen)
         for by_order, chosen in (
             ((True, ordered), (False, [name for name in names if name not in ordered]))
@@ -174,11 +241,11 @@ def _exchanging(observed: Observations, names: Sequence[str]) -> Statistic:
         )
         if chosen
     ]
-    return lambda index: {name: v for part in parts for name, v in part(index).items()}
 
 
-def _right(s: FloatArray, h: FloatArray) -> dict[str, FloatArray]:
+def _right(observed: Observations) -> dict[str, FloatArray]:
     """Return how right each observation is, for metrics that are shares of them."""
+    s, h = observed.scores, observed.ratings
     missing = np.isnan(s)
     equal = np.where(missing, np.nan, s == h)
     return {
@@ -191,7 +258,7 @@ def _right(s: FloatArray, h: FloatArray) -> dict[str, FloatArray]:
 def _of_classes(observed: Observations, names: Sequence[str], averaging: Averaging) -> Statistic:
     """Return how often the class of a score is the rated one, and the AUROC of its classes."""
     members = Members(observed.unit, observed.units)
-    right = _right(observed.scores, observed.ratings)["accuracy"]
+    right = _right(observed)["accuracy"]
     rated = np.where(np.isnan(right), -1, observed.ratings).astype(np.int64)
     areas = []
     if observed.by_class is not None:
@@ -248,7 +315,7 @@ def _within_groups(observed: Observations, names: Sequence[str], averaging: Aver
             values |= dict(calibrated(index))
         return {f"{name}{PER_GROUP}": values[name] for name in grouped}
 
-    return compute
+    return Each(compute)
 
 
 def _average(name: str, how: Average) -> Average:
@@ -352,7 +419,7 @@ def _of_systems(observed: Observations, names: Sequence[str], averaging: Averagi
             f"{name}{SYSTEM}": _of_few(kind, means[0], means[1]) for name, kind in chosen.items()
         }
 
-    return compute
+    return Each(compute)
 
 
 def _of_few(kind: str, s: FloatArray, h: FloatArray) -> float:
@@ -373,14 +440,14 @@ def _between_nodes(observed: Observations, names: Sequence[str], averaging: Aver
         return node_separation(scores[rows], observed.ratings[rows], labels)
 
     if not observed.grouped:
-        return lambda index: {"ks": separation(members.of(index))}
+        return Each(lambda index: {"ks": separation(members.of(index))})
     values = np.array([separation(members.of(np.array([n]))) for n in range(observed.units)])
     used = np.bincount(observed.unit[observed.known], minlength=observed.units)
     if averaging.constant_groups == "zero":
         values = np.where(np.isnan(values) & (used > 0), 0.0, values)
     weights = used.astype(np.float64)
     how = _average("ks", averaging.mean)
-    return lambda index: {f"ks{PER_GROUP}": average(values[index], weights[index], how)}
+    return Each(lambda index: {f"ks{PER_GROUP}": average(values[index], weights[index], how)})
 
 
 def _over_tags(observed: Observations, names: Sequence[str], averaging: Averaging) -> Statistic:
@@ -390,17 +457,50 @@ def _over_tags(observed: Observations, names: Sequence[str], averaging: Averagin
         of_tag = observed.within(mask)
         used = np.bincount(observed.unit[of_tag.known], minlength=observed.units)
         parts.append((statistic_of(of_tag, names, averaging), used.astype(np.float64)))
+    over_tags = _OverTags(parts, averaging)
+    if all(isinstance(of_tag, TogetherStatistic) for of_tag, _ in parts):
+        return over_tags
+    return over_tags.__call__
 
-    def compute(index: IntArray) -> Mapping[str, float]:
-        figures = [statistic(index) for statistic, _ in parts]
-        weights = np.array([used[index].sum() for _, used in parts])
+
+class _OverTags:
+    """Averages over tags of the metrics of each."""
+
+    def __init__(self, parts: Sequence[tuple[Statistic, FloatArray]], averaging: Averaging) -> None:
+        self._parts = [of_tag for of_tag, _ in parts]
+        self._used = [used for _, used in parts]
+        self._averaging = averaging
+
+    def __call__(self, index: IntArray) -> Mapping[str, float]:
+        """Return the averages of units."""
+        weights = [float(used[index].sum()) for used in self._used]
+        return self._means([part(index) for part in self._parts], weights)
+
+    def together(self, copies: Copies) -> Mapping[str, FloatArray]:
+        """Return each average of many resamples; see `TogetherStatistic`.
+
+        Args:
+            copies: shape (units, resamples).
+        """
+        figures = [Each.of(part).together(copies) for part in self._parts]
+        weights = np.array([used @ copies for used in self._used]).T.tolist()
+        means = [
+            self._means(
+                [{name: values[k] for name, values in of_tag.items()} for of_tag in figures],
+                of_resample,
+            )
+            for k, of_resample in enumerate(weights)
+        ]
+        return {name: np.array([of_one[name] for of_one in means]) for name in means[0]}
+
+    def _means(
+        self, figures: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> dict[str, float]:
         return {
             f"{name}{PER_TAG}": average(
                 np.array([values[name] for values in figures]),
-                weights,
-                _average(name, averaging.mean),
+                np.array(weights),
+                _average(name, self._averaging.mean),
             )
             for name in figures[0]
         }
-
-    return compute

@@ -93,8 +93,8 @@ class AnswerProbability(Question):
         rule: "probability" of the answer, or "yes-no", its share of yes and no.
         top_logprobs: number of tokens to list, 1 to 20.
 
-    >>> AnswerProbability(top_logprobs=5).params
-    SamplingParams(max_tokens=1, temperature=1.0, top_logprobs=5, num_samples=1)
+    >>> AnswerProbability(top_logprobs=5).params[:4]
+    (1, 1.0, 5, 1)
     """
 
     default_template = "vqascore"

@@ -167,7 +167,7 @@ class GeminiProtocol(ServiceProtocol):
         # Models exceed their reasoning budget a little.
         room = 2 * self.num_reasoning_tokens + 256 if self.num_reasoning_tokens else 0
         settings: dict[str, Any] = {"temperature": params.temperature}
-        settings |= {"top_p": 1.0} if params.temperature else {}
+        settings |= {"top_p": 1.0, **params.chosen} if params.temperature else {}
         settings |= (
             {"response_logprobs": True, "logprobs": params.top_logprobs}
             if params.top_logprobs
@@ -280,7 +280,13 @@ class GeminiProtocol(ServiceProtocol):
         top_logprobs, sampled_token = _parse_logprobs(candidate, sampled_tokens)
         has_reasoning |= OPEN_REASONING.search("".join(sampled_tokens)) is not None
         return Completion(
-            text, finish_reason == "MAX_TOKENS", top_logprobs, sampled_token, has_reasoning, error
+            text,
+            finish_reason == "MAX_TOKENS",
+            top_logprobs,
+            sampled_token,
+            has_reasoning,
+            error,
+            _listed_tokens(candidate, sampled_tokens, text),
         )
 
 
@@ -415,6 +421,24 @@ def _parse_logprobs(
         for row in as_list(as_mapping(candidate_lists[answer_start]).get("candidates"))
     ]
     return top_logprobs or None, sampled_tokens[answer_start]
+
+
+def _listed_tokens(
+    candidate: Mapping[str, Any], sampled_tokens: Sequence[str], text: str
+) -> list[tuple[str, list[TokenLogprob]]] | None:
+    """Return the tokens of a text, and the likeliest ones in the place of each digit.
+
+    None where they are not those of the text, behind its reasoning.
+    """
+    lists = as_list(as_mapping(candidate.get("logprobsResult")).get("topCandidates"))
+    tokens: list[tuple[str, list[TokenLogprob]]] = []
+    for token, likely in zip(sampled_tokens, lists, strict=False):
+        if CONTROL.fullmatch(token):
+            tokens = []  # what came before is reasoning
+            continue
+        rows = as_list(as_mapping(likely).get("candidates")) if token.strip().isdigit() else []
+        tokens.append((token, [parse_token_logprob(row, "logProbability") for row in rows]))
+    return tokens if tokens and "".join(token for token, _ in tokens) == text else None
 
 
 FAILED_PRECONDITION = "FAILED_PRECONDITION"

@@ -89,6 +89,13 @@ class WrittenAnswer(Question):
 
     @override
     def explain_rejection(self, message: str, protocol: ServiceProtocol) -> Exception | None:
+        if self.params.top_logprobs and "logprob" in message.lower():
+            return UnsupportedError(no_digits(protocol, message))
+        for name in self.params.chosen:
+            if re.search(name.replace("_", "_?"), message, re.IGNORECASE):
+                return UnsupportedError(
+                    f"the model {protocol.model!r} takes no `{name}`: {message} Leave it out"
+                )
         if "temperature" in message and not self.params.temperature:
             return UnsupportedError(
                 f"the model {protocol.model!r} draws its answers at random: {message} Pass "
@@ -170,22 +177,34 @@ class WrittenSamples(WrittenText):
         passes: number of texts.
         grades: how many of the likeliest tokens in the place of each digit are kept with their
             probabilities; 0 for none.
+        top_p: tokens are sampled among the likeliest that have this probability together.
+        top_k: tokens are sampled among this many likeliest; 0 for all.
 
     >>> WrittenSamples().score_response(Response([Completion("4", True)]), "", protocol=None)
     CellScore(value=1.0, detail='{"written": [{"text": "4", "truncated": true}]}')
     """
 
     def __init__(
-        self, max_tokens: int = 512, temperature: float = 0.0, passes: int = 1, grades: int = 0
+        self,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        passes: int = 1,
+        grades: int = 0,
+        top_p: float = 1.0,
+        top_k: int = 0,
     ) -> None:
         super().__init__(max_tokens, temperature)
         require_int_in("passes", passes, 1, 128)
         require_int_in("grades", grades, 0, 20)
-        self.params = self.params._replace(top_logprobs=grades, num_samples=passes)
+        self.params = self.params._replace(
+            top_logprobs=grades, num_samples=passes, top_p=top_p, top_k=top_k
+        )
         self.max_answer_tokens = max_tokens * passes
         self.facts = {**self.facts, "question": "written"}
         self.facts |= {"passes": str(passes)} if passes > 1 else {}
         self.facts |= {"grades": str(grades)} if grades else {}
+        self.facts |= {"top_p": f"{top_p:g}"} if top_p < 1 else {}
+        self.facts |= {"top_k": str(top_k)} if top_k else {}
 
     @override
     def score_response(
@@ -207,13 +226,27 @@ class WrittenSamples(WrittenText):
         return CellScore(1.0, json.dumps(detail, ensure_ascii=False))
 
 
+def no_digits(protocol: ServiceProtocol, why: str = "") -> str:
+    """Return the error where a service lists no probabilities of tokens.
+
+    Args:
+        protocol: the protocol of the service.
+        why: its own message.
+
+    >>> from t2v_eval.backends.services.openai_protocol import OpenAIProtocol
+    >>> no_digits(OpenAIProtocol("o3", api_key="k")).partition(",")[0]
+    "the model 'o3' lists no probabilities of tokens"
+    """
+    return protocol.advise_on_logprobs(
+        f"the model {protocol.model!r} lists no probabilities of tokens, which `expected` grades "
+        "need; use a model that does, or one that runs here" + (f": {why}" if why else "")
+    )
+
+
 def _digits(completion: Completion, protocol: ServiceProtocol) -> list[list[object]]:
     """Return the digits of a text as `scoring.generation.Digit` has them."""
     if completion.tokens is None and re.search("[0-9]", completion.text):
-        raise UnsupportedError(
-            f"the model {protocol.model!r} lists no probabilities of tokens, which `expected` "
-            "grades need; use a model that does, or one that runs here"
-        )
+        raise UnsupportedError(no_digits(protocol))
     digits: list[list[object]] = []
     start = 0
     for token, alternatives in completion.tokens or ():
@@ -234,15 +267,24 @@ def check_model(response: Response, protocol: ServiceProtocol) -> None:
 
     Services answer for models that they have retired with another one.
 
+    Args:
+        response: the response.
+        protocol: the protocol of the service.
+
     Raises:
         ScoringError: it did not.
 
-    >>> check_model(Response([Completion("85")]), protocol=None)  # it names no model
+    >>> from t2v_eval.backends.services.openai_protocol import OpenAIProtocol
+    >>> protocol = OpenAIProtocol("mine", api_key="k", answers_as="org/mine-7b")
+    >>> check_model(Response([Completion("4")], "mine-7b"), protocol)
     """
-    if response.model and not is_same_model(protocol.model, response.model):
+    if response.model is None:
+        return
+    names = (protocol.model, *protocol.answers_as)
+    if not any(is_same_model(name, response.model) for name in names):
         raise ScoringError(
             f"the service was asked for the model {protocol.model!r}, and {response.model!r} "
-            "answered; name it as the service does"
+            f"answered; if that is the same, pass `answers_as={response.model!r}`"
         )
 
 

@@ -13,7 +13,8 @@ from .answer_text import MAX_TOKENS_HINT, strip_reasoning
 # Turn off the sampling defaults of a server, so that it samples from the model's distribution. A
 # server that rejects a parameter is asked again without it.
 NEUTRAL_PARAMS = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}
-SAMPLING_PARAMS = {"top_p", "temperature", *NEUTRAL_PARAMS}
+OMISSIBLE = {"temperature": 1, "top_p": 1, **NEUTRAL_PARAMS}  # values that a request can omit
+SAMPLING_PARAMS = {*OMISSIBLE}
 _UNKNOWN_PARAM = re.compile(
     r"(unknown|unrecogni[sz]ed|unsupported|unexpected|extra|additional|invalid)\W+(\w+\W+)?"
     r"(param|arg|field|input|propert|key)",
@@ -29,6 +30,8 @@ class SamplingParams(NamedTuple):
         temperature: 0 for the likeliest tokens.
         top_logprobs: number of likeliest first tokens to list with their log-probabilities.
         num_samples: number of completions.
+        top_p: tokens are sampled among the likeliest that have this probability together.
+        top_k: tokens are sampled among this many likeliest; 0 for all.
 
     >>> SamplingParams(max_tokens=1, temperature=1.0, top_logprobs=20).num_samples
     1
@@ -38,6 +41,18 @@ class SamplingParams(NamedTuple):
     temperature: float
     top_logprobs: int = 0
     num_samples: int = 1
+    top_p: float = 1.0
+    top_k: int = 0
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """What tokens are sampled from, where it is not the full distribution.
+
+        >>> SamplingParams(1, 1.0, top_k=5).chosen
+        {'top_k': 5}
+        """
+        top_p = {"top_p": self.top_p} if self.top_p < 1 else {}
+        return {**top_p, **({"top_k": self.top_k} if self.top_k else {})}
 
 
 class Completion(NamedTuple):
@@ -165,8 +180,8 @@ def rejected_params(info: ErrorInfo, params: Mapping[str, Any]) -> set[str]:
         params: the sampling parameters of the request and their values.
 
     Returns:
-        Names in `params`. The temperature is among them only where it is 1, the default of
-        services, and where the error names no other parameter.
+        Names in `params` with values that change nothing. The temperature is among them only where
+        the error names no other parameter.
 
     >>> params = {"temperature": 1, "top_p": 1, "top_k": -1}
     >>> rejected_params(ErrorInfo(400, "Unsupported parameter: 'top_p'"), params)
@@ -186,4 +201,4 @@ def rejected_params(info: ErrorInfo, params: Mapping[str, Any]) -> set[str]:
     if not names and (not info.message or _UNKNOWN_PARAM.search(info.message)):
         names = set(NEUTRAL_PARAMS)
     names = (names - {"temperature"} or names) & params.keys()
-    return set() if "temperature" in names and params["temperature"] != 1 else names
+    return {name for name in names if params[name] == OMISSIBLE[name]}

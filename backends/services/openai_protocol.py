@@ -85,6 +85,7 @@ class OpenAIProtocol(ServiceProtocol):
     missing_key_hint = ". A server that wants none is 'openai-compatible:...'"
     token_limit = "max_completion_tokens"
     max_answer_bytes = MAX_ANSWER_BYTES
+    has_top_k = False
 
     def __init__(
         self,
@@ -173,7 +174,7 @@ class OpenAIProtocol(ServiceProtocol):
             "temperature": params.temperature,
             self.token_limit: params.max_tokens,
         }
-        request |= self.neutral_sampling if params.temperature else {}
+        request |= {**self.neutral_sampling, **params.chosen} if params.temperature else {}
         if params.top_logprobs:
             request |= {"logprobs": True, "top_logprobs": params.top_logprobs}
         request |= {"n": params.num_samples} if params.num_samples > 1 else {}
@@ -293,6 +294,7 @@ class CompatibleProtocol(OpenAIProtocol):
     image_first = True
     token_limit = "max_tokens"
     key_variables = ()
+    has_top_k = True
     neutral_sampling: ClassVar[dict[str, Any]] = {"top_p": 1, **NEUTRAL_PARAMS}
 
     @override

@@ -45,6 +45,7 @@ class AccessOptions(TypedDict, total=False):
     api_key: str | None
     key_file: str | os.PathLike[str] | None
     base_url: str | None
+    answers_as: str | Sequence[str]
 
 
 class ServiceProtocol(ABC):
@@ -61,6 +62,8 @@ class ServiceProtocol(ABC):
         key_file: a file that holds the key and nothing else.
         base_url: another address of the service; keys of environment variables are not sent there.
             Default: the environment variable `base_url_variable`, then the service's own.
+        answers_as: other names by which the service calls the model, such as that of its weights;
+            judges take no answer of a model with another name.
 
     Attributes:
         model: the service's name of the model.
@@ -88,6 +91,7 @@ class ServiceProtocol(ABC):
     image_first: ClassVar[bool] = False  # the reference puts the question first
     missing_key_hint: ClassVar[str] = ""  # added to the error of a missing key
     batch_problem: ClassVar[str] = ""  # why there are no batches
+    has_top_k: ClassVar[bool] = True  # whether tokens can be sampled among the likeliest k
     num_reasoning_tokens = 0
 
     def __init__(
@@ -96,7 +100,9 @@ class ServiceProtocol(ABC):
         api_key: str | None = None,
         key_file: str | os.PathLike[str] | None = None,
         base_url: str | None = None,
+        answers_as: str | Sequence[str] = (),
     ) -> None:
+        self.answers_as = [answers_as] if isinstance(answers_as, str) else [*answers_as]
         self.model, self.custom_address = model, base_url is not None
         self.base_url, self._key = self.resolve_endpoint(base_url, api_key, key_file)
         self.settings: dict[str, str] = {}
@@ -107,7 +113,8 @@ class ServiceProtocol(ABC):
         """The model and the address, as facts of a scorer's id."""
         server = {"server": self.base_url} if self.base_url != self.default_base_url else {}
         order = "image-text" if self.image_first else "text-image"
-        return {**server, "model": self.model, "order": order}
+        names = {"answers_as": repr(self.answers_as)} if self.answers_as else {}
+        return {**server, "model": self.model, "order": order, **names}
 
     def resolve_endpoint(
         self, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None

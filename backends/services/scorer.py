@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Unpack
 from PIL import Image
 from typing_extensions import override
 
-from t2v_eval.errors import InputError, ScoringError, T2VWarning
+from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
 from t2v_eval.inputs.media import NO_IMAGE, ImageGroup, Media, Video
 from t2v_eval.inputs.template import Template
 from t2v_eval.inputs.video import Sampling, clip, sampling_of
@@ -127,6 +127,7 @@ class ServiceScorer(FrameReader, ApiScorer[Any]):
 
     Raises:
         InputError: an option is not valid, or options contradict each other.
+        UnsupportedError: the API has no such parameter.
 
     >>> from t2v_eval.backends.services.grade import Grade
     >>> from t2v_eval.backends.services.openai_protocol import CompatibleProtocol
@@ -152,6 +153,11 @@ class ServiceScorer(FrameReader, ApiScorer[Any]):
         require_int_in("max_pixels", max_pixels or 1, 1, 10**9)
         if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not poll >= 0:
             raise InputError(f"`poll={poll!r}`; pass a number of seconds")
+        if question.params.top_k and not protocol.has_top_k:
+            raise UnsupportedError(
+                f"the API of {protocol.model!r} has no `top_k`: pass `top_k=0`, or use a server "
+                "(`openai-compatible:...`) or a model that runs here"
+            )
         self.protocol, self.question = protocol, question
         self.max_pixels, self.batch, self.poll = max_pixels, batch, poll
         self.price = protocol.table_price() if price is None else parse_price(price)

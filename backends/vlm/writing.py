@@ -153,7 +153,7 @@ class WritingScorer(PromptFrames):
         shares = self.reader.vision is not None and (
             MM_ENCODER_OUTPUTS in parameter_names(type(self.network).forward)
         )
-        keys = [" ".join((self.state_key(m), *filter(None, leads))) for m, leads in asked]
+        keys = [self.state_key(m) + (repr(leads) if any(leads) else "") for m, leads in asked]
         states: dict[str, EncodedMedia] = {}
         prepared: dict[str, MediaInputs] = {}
         for key, (media, leads) in zip(keys, asked, strict=True):
@@ -178,7 +178,8 @@ class WritingScorer(PromptFrames):
         padding = self._head.padding_ids
         options: dict[str, Any] = {"suppress_tokens": padding} if padding else {}
         if writing.temperature:
-            options |= {"temperature": writing.temperature, "top_p": 1.0, "top_k": 0}
+            options |= {"temperature": writing.temperature}
+            options |= {"top_p": writing.top_p, "top_k": writing.top_k}
             options["num_return_sequences"] = writing.passes
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=writing.temperature > 0):

@@ -19,6 +19,7 @@ Wording: TypeAlias = Literal["authors", "ours"]
 MOST_GRADES = 20  # tokens with probabilities that services list at most
 GROUPS = (PAIR, EDIT, EDIT_PAIR)  # roles of images that are judged together
 TEXTS = ("", "text", "caption", "points")  # placeholders of a question for the text
+WRITING = ("max_new_tokens", "temperature", "top_p", "top_k", "passes")  # how a model writes
 _PLACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -54,6 +55,8 @@ _KEYS = {
         "score": "text or table",
         "max_new_tokens": "whole number",
         "temperature": "number",
+        "top_p": "number",
+        "top_k": "whole number",
         "passes": "whole number",
         "expected": "true or false",
     },
@@ -314,10 +317,17 @@ def _writing(table: Mapping[str, Any]) -> Writing:
             raise InputError(f"{key} = {value!r}: use a whole number of 1 or more")
     if type(temperature) not in (int, float) or not 0 <= temperature <= 2:
         raise InputError(f"temperature = {temperature!r}: use a number from 0 to 2")
-    if passes > 1 and not temperature:
-        raise InputError("`passes` above 1 need a `temperature`: the likeliest text is one")
+    top_p, top_k = table.get("top_p", 1.0), table.get("top_k", 0)
+    if type(top_p) not in (int, float) or not 0 < top_p <= 1:
+        raise InputError(f"top_p = {top_p!r}: use a number above 0, up to 1")
+    if type(top_k) is not int or top_k < 0:
+        raise InputError(f"top_k = {top_k!r}: use a whole number, 0 for all tokens")
+    if not temperature and (passes > 1 or top_p < 1 or top_k):
+        raise InputError(
+            "`passes` above 1, `top_p` and `top_k` need a `temperature`: the likeliest text is one"
+        )
     grades = MOST_GRADES if table.get("expected") else 0
-    return Writing(tokens, float(temperature), passes, grades)
+    return Writing(tokens, float(temperature), passes, grades, float(top_p), top_k)
 
 
 def _texts(values: Any, key: str) -> list[str]:

@@ -139,6 +139,8 @@ def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) ->
             "temperature": writing.temperature,
             "passes": writing.passes,
             "grades": writing.grades,
+            "top_p": writing.top_p,
+            "top_k": writing.top_k,
         }
         return models.build(replace(card, args={**card.args, **asked}), **options)  # type: ignore[no-any-return]
     shared = {k: options[k] for k in ("image_mode", "on_error", "allow_urls") if k in options}

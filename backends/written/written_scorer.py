@@ -30,7 +30,7 @@ from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.utils.toml import read_toml
 
 from ..common.composed import takes_any_option
-from .judge import Judge, Wording, authors_questions, check_keys
+from .judge import WRITING, Judge, Wording, authors_questions, check_keys
 from .reading import join, read_outputs
 from .writers import for_roles, load_writer, texts_in
 
@@ -349,7 +349,8 @@ def load_written_scorer(
         answer_template: refused.
         template: refused.
         store: as for `load`; it also keeps each text that the model writes.
-        of_vlm: options of the scorer that writes, as for `load`.
+        of_vlm: options of the scorer that writes, as for `load`; `max_new_tokens`, `temperature`,
+            `top_p`, `top_k` and `passes` are those of the judge, in the place of its card's.
 
     Raises:
         InputError: no scorer is named, or the judge or an option is not valid.
@@ -362,7 +363,8 @@ def load_written_scorer(
     if wording not in ("authors", "ours"):
         raise InputError(f"`wording={wording!r}`; use 'authors' or 'ours'")
     name = getattr(card, "name", "judge")
-    definition = Judge.from_table(judge, name, wording)
+    writing = {key: of_vlm.pop(key) for key in WRITING if key in of_vlm}
+    definition = Judge.from_table({**judge, **writing}, name, wording)
     if vlm is None:
         raise InputError(
             f"{name!r} is asked of another scorer: name that with `vlm=NAME`, for example "

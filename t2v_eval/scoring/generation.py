@@ -24,10 +24,12 @@ class Writing(NamedTuple):
 
     Attributes:
         max_new_tokens: where a text ends at the latest.
-        temperature: 0 for the likeliest text; others sample from the full distribution.
+        temperature: 0 for the likeliest text; others sample.
         passes: number of texts of a prompt.
         grades: how many of the likeliest tokens in the place of each digit are kept with their
             probabilities; 0 for none.
+        top_p: tokens are sampled among the likeliest that have this probability together.
+        top_k: tokens are sampled among this many likeliest; 0 for all.
 
     >>> Writing(512).passes
     1
@@ -37,6 +39,8 @@ class Writing(NamedTuple):
     temperature: float = 0.0
     passes: int = 1
     grades: int = 0
+    top_p: float = 1.0
+    top_k: int = 0
 
 
 class Digit(NamedTuple):

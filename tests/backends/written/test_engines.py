@@ -11,7 +11,8 @@ import pytest
 import torch
 from helpers.judges import Reciting, asked, card_of, over_service, shown, written_reply
 from helpers.models.tiny_vlm import TINY, qwen2_5_vl, save_tiny
-from helpers.services.loopback import Server
+from helpers.services import gemini_server
+from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import tokens
 from helpers.toy import draw_image
 from PIL import Image
@@ -160,6 +161,16 @@ def test_sampled_texts_depend_on_their_own_prompt_alone(vlm, groups):
         (alone,) = vlm.write_passes(groups[1:2], ["a cat"], writing)
     assert [[*numbers] for numbers, _ in listed] == [[0], [1], [2]]
     assert listed[1][1] == alone[1] and len({text.text for text in alone[1][0]}) > 1
+
+
+@pytest.mark.parametrize("among", [{"top_k": 1}, {"top_p": 1e-6}])
+def test_a_text_that_is_sampled_among_one_token_is_the_likeliest(vlm, groups, among):
+    with torch.inference_mode():
+        ((_, likeliest),) = vlm.write_passes(groups[:1], ["a cat"], Writing(5))
+        ((_, sampled),) = vlm.write_passes(
+            groups[:1], ["a cat"], Writing(5, temperature=2.0, **among)
+        )
+    assert sampled == likeliest
 
 
 def test_probabilities_of_digits_are_those_of_the_network(folder, vlm, groups):
@@ -378,6 +389,33 @@ def test_passes_are_a_mean_of_those_that_can_be_read(texts, score, note):
         assert server.requests[0].body["temperature"] == 0.7
 
 
+def test_what_tokens_are_sampled_from_is_sent_and_a_part_of_the_id():
+    sampled = judge(temperature=0.7, top_p=0.9, top_k=20)
+    with saying("Style: 4") as server:
+        scorer, full = over_service(sampled, server), over_service(judge(temperature=0.7), server)
+        again = over_service(judge(), server, temperature=0.7, top_p=0.9, top_k=20)
+        assert scorer.id == again.id != full.id and again.judge.writing == scorer.judge.writing
+        scorer(draw_image(1), "a cat"), full(draw_image(1), "a cat")
+        bodies = [request.body for request in server.requests]
+    assert [(b["temperature"], b["top_p"], b["top_k"]) for b in bodies] == [
+        (0.7, 0.9, 20),
+        (0.7, 1, -1),
+    ]
+    with pytest.raises(UnsupportedError, match="API of 'gpt-4o' has no `top_k`: pass `top_k=0`"):
+        card_of(sampled, vlm="gpt-4o", api_key="k")
+    assert card_of(sampled, vlm="gpt-4o", api_key="k", top_k=0).writer.question.params.top_p == 0.9
+    here = card_of(sampled, vlm=Reciting(lambda prompt: []))
+    assert here.id != card_of(judge(temperature=0.7), vlm=Reciting(lambda prompt: [])).id
+    refusal = Reply({"error": {"message": "Unsupported parameter: 'top_k'"}}, status=400)
+    with (
+        Server(
+            lambda request: refusal if "top_k" in request.body else written_reply("4")
+        ) as server,
+        pytest.raises(UnsupportedError, match="takes no `top_k`: Unsupported.* Leave it out"),
+    ):
+        over_service(sampled, server)(draw_image(1), "a cat")
+
+
 def listed(*words):
     """The tokens of a text: words, or probabilities of digits of which the first is written."""
     content = []
@@ -408,6 +446,59 @@ def test_expected_grades_are_weighted_by_the_probabilities_of_a_token():
     assert here(draw_image(1), "a cat").item() == pytest.approx(expected)
     with saying("Style: 4") as server, pytest.raises(UnsupportedError, match="no probabilities"):
         over_service(judge(expected=True), server)(draw_image(1), "a cat")
+
+
+def of_gemini(tokens, text="Style: 4"):
+    """Gemini's answer of these tokens, of which a dict is a digit with its probabilities."""
+    answer = gemini_server.generated(text=text)
+    chosen = [next(iter(t)) if isinstance(t, dict) else t for t in tokens]
+    rows = [t if isinstance(t, dict) else {t: 1.0} for t in tokens]
+    answer["candidates"][0]["logprobsResult"] = {
+        "chosenCandidates": [gemini_server.token(token, 1.0) for token in chosen],
+        "topCandidates": [
+            {"candidates": [gemini_server.token(*pair) for pair in row.items()]} for row in rows
+        ],
+    }
+    return answer
+
+
+def test_expected_grades_of_gemini_are_those_behind_its_reasoning():
+    grades = {"4": 0.5, "5": 0.25, "2": 0.05, "Very": 0.2}
+    thought = ["<ctrl94>", "Style: ", {"1": 1.0}, "<ctrl95>"]
+    answers = [
+        of_gemini(["Style", ":", " ", grades]),
+        of_gemini([*thought, "Style:", " ", grades]),
+        of_gemini(["Another", " ", grades]),
+    ]
+    expected = (4 * 0.5 + 5 * 0.25 + 2 * 0.05) / 0.8
+    with Server(lambda request: Reply(answers[0])) as server:
+        options = {"base_url": server.address, "api_key": "k", "answers_as": "served-model-1"}
+        scorer = card_of(judge(expected=True), vlm="gemini:m", **options)
+        for n in range(2):
+            assert scorer(draw_image(n), "a cat").item() == pytest.approx(expected)
+            del answers[0]
+        config = server.requests[0].body["generationConfig"]
+        assert config["responseLogprobs"] is True and config["logprobs"] == 20
+        with pytest.raises(UnsupportedError, match="lists no probabilities.*vertexai=True"):
+            scorer(draw_image(2), "a cat")
+        server.behave = lambda request: gemini_server.error(400, "Logprobs is not supported")
+        with pytest.raises(UnsupportedError, match="lists no probabilities.*Logprobs is not"):
+            scorer(draw_image(3), "a cat")
+
+
+@pytest.mark.parametrize(
+    ("answers_as", "known"),
+    [("reward-7b", True), (["another", "Reward-7B"], True), ("reward", False), ((), False)],
+)
+def test_a_model_may_answer_under_other_names(answers_as, known):
+    with Server(lambda _: written_reply("Style: 4", model="org/reward-7b-2026-09-01")) as server:
+        scorer = over_service(judge(), server, answers_as=answers_as)
+        assert (scorer.id == over_service(judge(), server).id) == (not answers_as)
+        if known:
+            assert scorer(draw_image(1), "a cat").item() == 4.0
+        else:
+            with pytest.raises(ScoringError, match="same, pass `answers_as='org/reward-7b-2026"):
+                scorer(draw_image(1), "a cat")
 
 
 # A judge of one's own:

@@ -45,6 +45,8 @@ def toml(value):
         ({"judge": {"questions": ["a"]}}, "the question must be a table, not 'a'"),
         ({"judge": {"expected": "no"}}, "expected = 'no' .* must be a true or false"),
         ({"judge": {"max_new_tokens": True}}, "max_new_tokens = True"),
+        ({"judge": {"top_p": 0}}, "top_p = 0: use a number above 0, up to 1"),
+        ({"judge": {"top_k": 20}}, "`top_k` need a `temperature`"),
         ({"judge": {"images": ["a", "b"]}}, r"images = \['a', 'b'\]: use \['first', 'second'\]"),
         ({"judge": {"images": ["source", "source"]}}, r"images = \['source', 'source'\]"),
         ({"judge": {"score": {"mean": ["q"], "weights": 3}}}, "weights are a list of numbers"),

@@ -144,6 +144,11 @@ def test_verdicts_count_as_in_the_authors_script(tmp_path):
     # Of the nine pairs of verdicts that are there, one is right twice, whatever was chosen.
     assert content["metrics"]["all"]["both_orders"]["value"] == pytest.approx(2 / 18)
     assert (content["results"], content["missing"]) == (102, 102 - 60)
+    for verdicts, right in ((("A", "B"), 1), (("B", "A"), 0), (("A", "A"), 0.5)):
+        write_json(tmp_path / "mine.json", {"wise_0_a_b": judged(*verdicts)})
+        benchmark = open_benchmark("mmrb2-t2i", tmp_path)
+        metrics = benchmark.metrics(*benchmark.read_results(tmp_path / "mine.json"))
+        assert metrics["accuracy"] == right, "people chose A, which is shown second in reverse"
     write_json(tmp_path / "mine.json", {"of another task": judged("A", "B")})
     run = CliRunner().invoke(app, [*map(str, arguments)])
     assert run.exit_code == 2 and "has no result of mmrb2-t2i" in run.output

@@ -120,7 +120,12 @@ def test_odd_patterns_read_what_they_say(options, answer, grade):
         assert read_outputs(Written(answer), [output], points=2) == {"q": grade}
 
 
-def test_weights_may_stand_before_what_they_weigh():
+def test_weights_may_stand_before_what_they_weigh_and_products_need_all_grades():
     rule = {"weights": [3, 1], "mean": ["a", "b"]}
     assert names_in(rule) == {"a", "b"}
     assert join(rule, {"a": 4.0, "b": 0.0}) == 3.0
+    assert (
+        join(rule, {"a": None, "b": 2.0}) == join({"min": ["a", "b"]}, {"a": None, "b": 2.0}) == 2
+    )
+    with pytest.raises(ScoringError, match="no grade that applies"):
+        join({"product": ["a", "b"]}, {"a": None, "b": 2.0})

@@ -42,7 +42,7 @@ _REMEMBERED = 16  # thresholds whose counts are kept during a search
 _SAMPLES = 1023
 # Beyond this many pairs in one row, a table of bounds costs less than what it saves.
 _TABLE_FROM = 1 << 23
-_TABLE_BINS = 1 << 15
+_TABLE_BINS, _LEAST_BINS = 1 << 15, 64  # a bin for two to four items in between
 _TABLE_VALUES = 32
 # Integer weights keep sums of fractions exact; half of int64 leaves room for differences.
 _MAX_TOTAL = 1 << 62
@@ -73,28 +73,29 @@ class _Bounds:
     """
 
     def __init__(self, x: FloatArray, rank: IntArray, values: int, widest: float) -> None:
-        self._step = widest / (_TABLE_BINS - 1)
+        bins = min(_TABLE_BINS, max(_LEAST_BINS, 1 << max(0, len(x).bit_length() - 2)))
+        self._step = widest / (bins - 1)
         place = ((x - x[0]) / self._step).astype(np.int64)
-        size = 2 * _TABLE_BINS
-        tied = np.zeros(_TABLE_BINS + 1, dtype=np.complex128)
+        size = 2 * bins
+        tied = np.zeros(bins + 1, dtype=np.complex128)
         ordered = np.zeros_like(tied)
         above = np.zeros_like(tied)
         for value in reversed(range(values)):
-            histogram = np.bincount(place[rank == value], minlength=_TABLE_BINS)
+            histogram = np.bincount(place[rank == value], minlength=bins)
             spectrum = np.fft.rfft(histogram, size)
             ordered += above * spectrum.conj()
             tied += spectrum * spectrum.conj()
             above += spectrum
-        tied_at = np.rint(np.fft.irfft(tied, size)[:_TABLE_BINS])
+        tied_at = np.rint(np.fft.irfft(tied, size)[:bins])
         # A correlation of a histogram with itself counts each item with itself and, in one bin,
         # each pair twice; between histograms, one bin holds pairs of both orders.
         tied_at[0] = (tied_at[0] - len(x)) / 2
-        ordered_at = np.rint(np.fft.irfft(ordered, size)[:_TABLE_BINS])
+        ordered_at = np.rint(np.fft.irfft(ordered, size)[:bins])
         within = np.cumsum(tied_at)
         beyond = np.cumsum(ordered_at[::-1])[::-1]
         # Two bins on either side cover the rounding of the bins and of the differences.
-        at = np.arange(_TABLE_BINS)
-        self._bound = within[np.minimum(at + 2, _TABLE_BINS - 1)] + beyond[np.maximum(at - 2, 0)]
+        at = np.arange(bins)
+        self._bound = within[np.minimum(at + 2, bins - 1)] + beyond[np.maximum(at - 2, 0)]
 
     @property
     def most(self) -> float:
@@ -115,7 +116,7 @@ class _Bounds:
 
     def bound(self, lo: float, hi: float) -> int:
         """Return an upper bound on the pairs that agree at any threshold in (lo, hi]."""
-        first, last = (min(int(e / self._step), _TABLE_BINS - 1) for e in (lo, hi))
+        first, last = (min(int(e / self._step), len(self._bound) - 1) for e in (lo, hi))
         return int(self._bound[first : last + 1].max())
 
 
@@ -322,6 +323,15 @@ class Pairs:
         if worth and values <= _TABLE_VALUES and 1e-290 < widest < math.inf:
             return _Bounds(self.x, self.rank, values, widest)
         return None
+
+    def right(self, threshold: float) -> tuple[float, float]:
+        """Return the pairs of a single row that are tied in both, and that are ordered alike.
+
+        >>> Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]])).right(1.0)
+        (1.0, 2.0)
+        """
+        tied, ordered = self._agree(self._reach(threshold))
+        return float(tied.sum()), float(ordered.sum())
 
     def beyond(self, threshold: float) -> IntArray:
         """Return for each item the first place in its row whose score is not within the threshold.

@@ -89,6 +89,11 @@ class SortedSample:
         return np.array((s, h, s * s, h * h, s * h))
 
     @cached_property
+    def pair_counts(self) -> list[tuple[float, float]]:
+        """Return for each threshold the pairs that are tied in both, and that are ordered alike."""
+        return [self._pairs.right(threshold) for threshold in self._thresholds]
+
+    @cached_property
     def weighted_pairs(self) -> WeightedPairs:
         """Return the pairs of items, for metrics that count them; made when first used."""
         return WeightedPairs(self._pairs, self._thresholds)
@@ -198,6 +203,8 @@ class Resample:
 
     @cached_property
     def _pair_counts(self) -> list[tuple[float, float]]:
+        if len(self.copies) and self.copies.min() == self.copies.max() == 1:
+            return self.sample.pair_counts
         return self.sample.weighted_pairs.count(self.copies)
 
     @property

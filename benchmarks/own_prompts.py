@@ -116,9 +116,10 @@ class OwnPrompts(PromptsForm):
         names = dict.fromkeys(name for row in rows for name in row)
         for name in sorted(self._given | {"prompt"}):
             if (column := self.columns[name]) not in names:
+                proposal = _proposal(name, PROMPT_WORDS, names) if name == "prompt" else ""
                 raise TableError(
                     f"{self.source}: there is no column {column!r}; the columns are "
-                    f"{', '.join(map(repr, names))}{_proposal('prompt', PROMPT_WORDS, names)}"
+                    f"{', '.join(map(repr, names))}{proposal}"
                 )
         prompts: dict[int, Prompt] = {}
         rows_of_ids: dict[str, int] = {}

@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from t2v_eval.api import load
-from t2v_eval.errors import InputError
+from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs.media import EDIT, ImageGroup, Media
 from t2v_eval.local.batching import Failure
 from t2v_eval.local.dual_encoder import EmbeddingScorer, unit
@@ -120,6 +120,9 @@ class ClipEdit(Scorer):
         scored: list[int] = []
         for position in positions.tolist():
             i, j = cells[position].tolist()
+            if i not in groups:
+                yield ScoreChunk(np.array([position]), None, _why_broken(images[i]))
+                continue
             reasons = [failed[m.key] for m in groups[i].images if m.key in failed]
             reasons += [failed_texts[text] for text in pairs[j] if text in failed_texts]
             if reasons:
@@ -169,6 +172,15 @@ class ClipEdit(Scorer):
 
     def _captions(self, text: str) -> tuple[str, ...]:
         return split_captions(text)
+
+
+def _why_broken(media: Media) -> str:
+    """Return why an edit could not be opened, which takes the place of both images."""
+    try:
+        media.load()
+    except MediaError as error:
+        return str(error)
+    raise AssertionError(f"{media.name} is an image, and no edit")
 
 
 class ClipDirectional(ClipEdit):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from t2v_eval.errors import InputError, MediaError, StoreError
-from t2v_eval.inputs.media import Media, MediaLike, name_of, open_media
+from t2v_eval.inputs.media import PAIR, ImageGroup, Media, MediaLike, name_of, open_media
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
@@ -41,6 +41,7 @@ class RepeatedScore:
         error: why there is none.
         stored_model: the full name of the model that answered then; "" if it is not known.
         model: the full name of the model that answers now; "" if it is not known.
+        key: that of the image's content, as images may have one name; "" if it is not known.
 
     >>> RepeatedScore("cat.png", "a cat", stored=0.75, again=0.5).difference
     -0.25
@@ -53,6 +54,7 @@ class RepeatedScore:
     error: str = ""
     stored_model: str = ""
     model: str = ""
+    key: str = ""
 
     @property
     def difference(self) -> float:
@@ -100,7 +102,7 @@ class Drift:
         differences: dict[str, list[float]] = {}
         for score in scores:
             if not math.isnan(score.again):
-                differences.setdefault(score.image, []).append(score.difference)
+                differences.setdefault(score.key or score.image, []).append(score.difference)
         sums = np.array([math.fsum(values) for values in differences.values()])
         counts = np.array([len(values) for values in differences.values()])
         shift = Interval(math.nan, math.nan, math.nan)
@@ -227,9 +229,7 @@ def sample_stored(
     without_image = 0
     for n in np.random.default_rng(seed).permutation(len(stored)).tolist():
         cell = stored[n]
-        if cell.image not in opened:
-            opened[cell.image] = _open_by_name(cell)
-        if (media := opened[cell.image]) is None:
+        if (media := _image_of(cell, opened)) is None:
             without_image += 1
             continue
         chosen.append((cell, media))
@@ -290,20 +290,44 @@ def measure_drift(
             outcome.failures.get((n, 0, 0), ""),
             _model(cell.detail),
             _model(outcome.details.get((n, 0, 0))),
+            cell.image,
         )
         for n, cell in enumerate(sample.cells)
     ]
     return Drift.of(scores, sample.without_image, resamples, seed)
 
 
-def _open_by_name(cell: StoredCell) -> Media | None:
+def _image_of(cell: StoredCell, opened: dict[str, Media | None]) -> Media | None:
+    """Return the image of a score, or the images that are one input; None if one is not there.
+
+    Args:
+        cell: the stored score.
+        opened: images by their keys, to which those that are opened are added.
+    """
+    before, _, listed = cell.image.rpartition(" ")  # as `ImageGroup.of` makes keys and names
+    keys, names = listed.split("+"), cell.name.split(" and ")
+    if len(keys) == 1:
+        keys, names = [cell.image], [cell.name]
+    images = []
+    for key, name in zip(keys, names if len(names) == len(keys) else [""] * len(keys), strict=True):
+        if key not in opened:
+            opened[key] = _open_by_name(key, name)
+        if (media := opened[key]) is not None:
+            images.append(media)
+    if len(images) < len(keys):
+        return None
+    roles = before.split() or PAIR
+    return images[0] if len(keys) == 1 else ImageGroup.of(**dict(zip(roles, images, strict=True)))
+
+
+def _open_by_name(key: str, name: str) -> Media | None:
     """Open the file that the store names; None if it is not there, or has another content."""
-    named = re.fullmatch(r"\S+ \((.+)\)", cell.name)  # as `open_media` names files
+    named = re.fullmatch(r".*? \((.+)\)", name)  # as `open_media` names files
     try:
-        media = open_media(Path(named[1] if named else cell.name))
+        media = open_media(Path(named[1] if named else name))
     except MediaError:
         return None
-    return media if media.key == cell.image else None
+    return media if media.key == key else None
 
 
 def _model(detail: str | None) -> str:

@@ -69,12 +69,14 @@ def test_a_text_without_both_captions_has_no_score(edits, text):
 
 def test_an_image_that_fails_costs_its_edits_alone(images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    edits = [t2v_eval.Edit(images[0], tmp_path / "broken.png"), t2v_eval.Edit(images[0], images[1])]
+    files = [tmp_path / "broken.png", images[1], tmp_path / "gone.png"]
+    edits = [t2v_eval.Edit(images[0], file) for file in files]
     outcome = load("clip-directional", on_error="skip").evaluate_blocks(
         [Block.of(edits, TEXTS)], False
     )
-    assert outcome.counts.failed == 2 and np.isfinite(outcome.scores[0][1]).all()
+    assert outcome.counts.failed == 4 and np.isfinite(outcome.scores[0][1]).all()
     assert "broken.png" in outcome.failures[0, 0, 0]
+    assert "gone.png): no such file" in outcome.failures[0, 2, 1]
 
 
 def test_scores_and_embeddings_come_from_the_store(edits, tmp_path, monkeypatch):

@@ -18,6 +18,8 @@ import t2v_eval
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, StoreError
 from t2v_eval.evaluation.stability.drift import Drift, RepeatedScore, measure_drift, sample_stored
+from t2v_eval.inputs.media import open_media
+from t2v_eval.scoring.plan import Block
 from t2v_eval.store import Store
 
 JUDGE = "openai-compatible-judge:m"
@@ -104,6 +106,30 @@ def test_images_are_recognised_by_their_content(service, tmp_path):
     assert len(sample.cells) == 6 and sample.without_image == 2
     (tmp_path / "moved").rename(tmp_path / "photos")
     assert sample_stored(scorer, scorer.store).without_image == 2
+
+
+def test_images_of_one_name_are_units_of_their_own():
+    scores = [RepeatedScore("image (PIL)", "a", 0.0, n, key=str(n)) for n in (-1.0, 1.0)]
+    assert Drift.of(scores).shift == (0.0, -1.0, 1.0)
+
+
+def test_names_of_items_and_edits_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = ["before (1).png", "after.png", "other.png"]
+    for n, file in enumerate(files):
+        draw_image(n, (48, 48)).save(file)
+    store, text = Store(tmp_path / "scores.sqlite"), "a cat -> a dog"
+    edit = t2v_eval.Edit(files[0], files[1])
+    for name, image in (("tiny-clip", files[0]), ("clip-directional", edit)):
+        options = {"clip": "tiny-clip"} if name == "clip-directional" else {}
+        scorer = t2v_eval.load(name, store=store, **options)
+        scorer.evaluate_blocks([Block([open_media(image, "item 2, images[1]")], [text])], False)
+        sample = sample_stored(scorer, store)
+        assert sample.without_image == 0
+        assert measure_drift(scorer, sample).shift.value == pytest.approx(0, abs=1e-5)
+    Path(files[1]).write_bytes(Path(files[2]).read_bytes())
+    with pytest.raises(StoreError, match="none of their images"):
+        sample_stored(scorer, store)
 
 
 def test_a_sample_is_of_its_size_and_seed(service):

@@ -79,8 +79,8 @@ class CaptionBattlesForm(Benchmark):
         outcome = np.sign(cells[:, 0] - cells[:, 1]) / 2 + 0.5
 
         def compute(index: IntArray) -> Mapping[str, float]:
-            known = index[~np.isnan(outcome[index])]
-            rates = [_win_rates(side[known], models[known]) for side in (outcome, human)]
+            decided = index[~np.isnan(outcome[index])]
+            rates = [_win_rates(side[decided], models[decided]) for side in (outcome, human)]
             return {
                 "agreement": share_of(same[index]),
                 "accuracy": share_of(same[index][human[index] != 0.5]),

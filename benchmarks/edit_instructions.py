@@ -126,8 +126,8 @@ class GEditBench(PromptsForm):
         def compute(index: IntArray) -> Mapping[str, float]:
             counts = np.bincount(task[index], minlength=len(tasks))
             sums = [np.bincount(task[index], column[index], len(tasks)) for column in table.T]
-            there = counts > 0
-            means = [float((of[there] / counts[there]).mean()) for of in sums]
+            rated = counts > 0
+            means = [float((of[rated] / counts[rated]).mean()) for of in sums]
             return dict(zip((*GRADES, "overall"), means, strict=True))
 
         return compute

@@ -61,14 +61,14 @@ class EditRewardBench(Published, PreferenceForm):
                 (source, row), (first, _), (second, _) = images
                 where = f"{path}, row {n}"
                 name, dataset, instruction, compared, _ = (field(row, t, str, where) for t in TEXTS)
-                own = name if dataset == "2pair" else name.partition("_")[0]
+                group = name if dataset == "2pair" else name.partition("_")[0]
                 yield Item(
                     images=[Edit(source, first), Edit(source, second)],
                     texts=[instruction],
                     labels={"human": _human(row, where)},
                     tags=(dataset,),
                     id=f"{name}, {compared}",
-                    group=f"{dataset} {own}",
+                    group=f"{dataset} {group}",
                 )
 
     @override
@@ -85,9 +85,9 @@ class EditRewardBench(Published, PreferenceForm):
         weight = 1 / np.bincount(group)[group]  # so that a group counts once
 
         def compute(index: IntArray) -> Mapping[str, float]:
-            known = index[~np.isnan(whole[index])]
-            groups = weight[known].sum()
-            share = float((whole * weight)[known].sum() / groups) if len(known) else math.nan
+            scored = index[~np.isnan(whole[index])]
+            groups = weight[scored].sum()
+            share = float((whole * weight)[scored].sum() / groups) if len(scored) else math.nan
             return {
                 **preference(index),
                 "individual_accuracy": share_of(right[index]),

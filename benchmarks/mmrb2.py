@@ -204,5 +204,5 @@ def _is_right(result: Any, order: str, human: Sequence[int], where: str) -> floa
     verdict = first.get("judgement")
     if not verdict:
         return math.nan
-    shown = "AB" if order == "forward" else "BA"
-    return float(verdict == shown[human.index(1)])
+    sides = "AB" if order == "forward" else "BA"
+    return float(verdict == sides[human.index(1)])

@@ -217,24 +217,24 @@ def open_file(
     options |= {"columns": columns} if columns else {}
     path = path_or_address("file", file)
     path = TableAddress(path) if isinstance(path, str) else path
-    shown = redact_userinfo(str(path))
-    is_text = shown.lower().endswith(".txt")
+    redacted = redact_userinfo(str(path))
+    is_text = redacted.lower().endswith(".txt")
     names = [] if is_text else read_columns(path)
     of_rows = [name for name in IMAGES if name in (columns or {}) or name in names]
     if "prompt" in (columns or {}) or is_text:
         of_rows = []
     elif not of_rows and "prompt" not in names:
         read_rows(path)  # raises where no row has columns, as in a list of texts
-        raise TableError(_neither(shown, names, bool(images)))
+        raise TableError(_neither(redacted, names, bool(images)))
     if not of_rows and isinstance(path, str):
-        raise TableError(f"{shown}: prompts are read from a file: copy it here")
+        raise TableError(f"{redacted}: prompts are read from a file: copy it here")
     if not of_rows:
         card = replace(card, summary="prompts of your own")
         return OwnPrompts(file=file, images=images, card=card, **options)
     if images:
         prompts = "prompt" if "prompt" in names else "text"
         raise InputError(
-            f"{shown} has a column of images ({of_rows[0]!r}), which its rows are scored with: "
+            f"{redacted} has a column of images ({of_rows[0]!r}), which its rows are scored with: "
             "leave `images=` out. If it holds prompts for the images of generators, say which "
             f"column they are: `columns={{'prompt': {prompts!r}}}`"
         )

@@ -174,16 +174,14 @@ class OneIgText(OneIgForm, TextInImages):
             yield _Row(prompt, _texts_of_list(row["text_content"], f"{path}, row {n}"))
 
 
-def _texts_of_list(written: str, where: str) -> tuple[str, ...]:
+def _texts_of_list(cell: str, where: str) -> tuple[str, ...]:
     """Return the texts of a list that Python wrote; only escapes of quotes are read."""
     try:
-        texts = ast.literal_eval(_ESCAPE.sub(r"\\\\", written))
+        texts = ast.literal_eval(_ESCAPE.sub(r"\\\\", cell))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         texts = None
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-        raise BenchmarkDataError(
-            f"{where}: 'text_content' is {written[:60]!r}, not a list of texts"
-        )
+        raise BenchmarkDataError(f"{where}: 'text_content' is {cell[:60]!r}, not a list of texts")
     return tuple(texts)
 
 

@@ -83,11 +83,11 @@ class VideoPairsForm(Benchmark):
             of_item = np.repeat(np.arange(len(items)), [len(s) for s in sides])
             human = np.array([rated for i in items for rated in i.labels[name]], np.float64)
             for ties, right in _outcomes(np.concatenate(sides or [np.empty((0, 2))]), human):
-                known = ~np.isnan(right)
+                scored = ~np.isnan(right)
                 counts[f"{name}_{ties}"] = np.stack(
                     [
-                        np.bincount(of_item[known], weights, minlength=len(items))
-                        for weights in (right[known], np.ones(known.sum()))
+                        np.bincount(of_item[scored], weights, minlength=len(items))
+                        for weights in (right[scored], np.ones(scored.sum()))
                     ]
                 )
 

@@ -195,6 +195,6 @@ def _rename(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
             name = name.replace(old, new)
         renamed[name] = value
     parts = ("vision_model.", "qformer.", "embeddings.", "vision_projection.", "text_projection.")
-    known = (*parts, "itm_head.", "query_tokens")
-    check_keys(file, (), [name for name in renamed if not name.startswith(known)])
+    prefixes = (*parts, "itm_head.", "query_tokens")
+    check_keys(file, (), [name for name in renamed if not name.startswith(prefixes)])
     return renamed

@@ -80,11 +80,16 @@ class ObjectCheck(NamedTuple):
     def __str__(self) -> str:
         """Say what was asked for, what was detected, and what is wrong."""
         required = self.requirement
-        asked = [_describe(clause, required.include) for clause in required.include]
-        asked += [f"fewer than {clause['count']} {clause['class']}" for clause in required.exclude]
+        requirements = [_describe(clause, required.include) for clause in required.include]
+        requirements += [
+            f"fewer than {clause['count']} {clause['class']}" for clause in required.exclude
+        ]
         detected = [f"{len(listed)} {name}" for name, listed in self.objects.items()]
         outcome = f"failed: {self.error}" if self.error else f"wrong: {'; '.join(self.reasons)}"
-        parts = [f"asked for: {', '.join(asked)}", f"detected: {', '.join(detected) or 'nothing'}"]
+        parts = [
+            f"asked for: {', '.join(requirements)}",
+            f"detected: {', '.join(detected) or 'nothing'}",
+        ]
         return "; ".join([*parts, outcome if self.error or self.reasons else "correct"])
 
     def as_json(self) -> str:

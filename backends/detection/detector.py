@@ -134,17 +134,17 @@ def check_classes(detector: Detector, names: Collection[str]) -> None:
     >>> from types import SimpleNamespace
     >>> check_classes(SimpleNamespace(classes={"cat", "mouse"}), ["computer mouse"])
     """
-    known = detector.classes
-    if known is None:
+    classes = detector.classes
+    if classes is None:
         return
-    unknown = [name for name in names if match_class(name, known) is None]
+    unknown = [name for name in names if match_class(name, classes) is None]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], known, 3, cutoff=0.6)
+        close = difflib.get_close_matches(unknown[0], classes, 3, cutoff=0.6)
         hint = f" (near: {', '.join(close)})" if close else ""
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InputError(
-            f"the detector knows {len(known)} classes, and not {unknown[0]!r}{hint}{more}: use one "
-            "that takes any name, such as `detector='google/owlv2-base-patch16-ensemble'`, or "
+            f"the detector knows {len(classes)} classes, and not {unknown[0]!r}{hint}{more}: use "
+            "one that takes any name, such as `detector='google/owlv2-base-patch16-ensemble'`, or "
             "other classes"
         )
 

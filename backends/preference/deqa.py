@@ -92,8 +92,8 @@ class DeqaScore(ImageAloneScorer):
         self.image_size = sizes.number("image_size", *VISION, "image_size")
         with empty_weights():
             self.network = _build(sizes, config, len(self._before))
-        ours = {plain_name(n): t.to(self.device, self.dtype) for n, t in tensors.items()}
-        fill(self.network, ours, folder)
+        weights = {plain_name(n): t.to(self.device, self.dtype) for n, t in tensors.items()}
+        fill(self.network, weights, folder)
         self.network.to(self.device)
 
     @override

@@ -87,10 +87,10 @@ class QwenReward(PairScorer[Tensor]):
             else folder
         )
         config: Any = load_pretrained(AutoConfig, located, self.family)
-        if config.model_type != (wanted := self.network_class.config_class.model_type):
+        if config.model_type != (model_type := self.network_class.config_class.model_type):
             raise CheckpointError(
                 f"{located} is no {self.family}: its config.json says {config.model_type!r}, not "
-                f"{wanted!r}; pass `base=` as it was trained on"
+                f"{model_type!r}; pass `base=` as it was trained on"
             )
         self.tokenizer = load_pretrained(AutoTokenizer, located, self.family)
         if missing := [t for t in SPECIAL_TOKENS if t not in self.tokenizer.get_vocab()]:
@@ -213,10 +213,10 @@ class QwenReward(PairScorer[Tensor]):
             CheckpointError: weights are missing, unexpected or of another shape.
         """
         embeddings = "language_model.embed_tokens.weight"
-        ours = _rename_weights(tensors)
-        check_keys(file, [name for name in (*self.head_weights, embeddings) if name not in ours])
-        heads = {n: ours.pop(n).to(self.device, torch.float32) for n in self.head_weights}
-        rows = len(ours[embeddings])
+        weights = _rename_weights(tensors)
+        check_keys(file, [name for name in (*self.head_weights, embeddings) if name not in weights])
+        heads = {n: weights.pop(n).to(self.device, torch.float32) for n in self.head_weights}
+        rows = len(weights[embeddings])
         if len(self.tokenizer) > rows:
             raise CheckpointError(
                 f"{file} has {rows} tokens, fewer than the {len(self.tokenizer)} of the tokenizer; "
@@ -225,7 +225,7 @@ class QwenReward(PairScorer[Tensor]):
         config.text_config.vocab_size = rows
         with empty_weights():
             self.network = self.network_class(config)
-        fill(self.network, {n: t.to(self.device, self.dtype) for n, t in ours.items()}, file)
+        fill(self.network, {n: t.to(self.device, self.dtype) for n, t in weights.items()}, file)
         self.network.to(self.device)
         return heads
 

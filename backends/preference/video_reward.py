@@ -194,11 +194,11 @@ class _Config:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._tables = read_json(file)
-        for (table, key), wanted in SETTINGS.items():
-            if (value := self._value(table, key)) != wanted:
+        for (table, key), expected in SETTINGS.items():
+            if (value := self._value(table, key)) != expected:
                 raise CheckpointError(
                     f"{file} says {table}.{key} = {value!r}, and VideoReward is read with "
-                    f"{wanted!r}"
+                    f"{expected!r}"
                 )
 
     def number(self, table: str, key: str) -> float:

@@ -321,10 +321,10 @@ class QuestionScorer(Scorer):
             UnsupportedError: the scorer that answers runs here.
         """
         self.vlm.store, self.vlm.on_error = self.store, self.on_error
-        asked = [
+        requests = [
             Block(block.images, list(dict.fromkeys(self._prompts(block.texts)))) for block in blocks
         ]
-        return estimate(self.vlm, asked)
+        return estimate(self.vlm, requests)
 
     def _prompts(self, texts: Sequence[str]) -> list[str]:
         """Return what is asked about an image with some texts."""

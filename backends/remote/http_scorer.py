@@ -99,10 +99,10 @@ class HttpScorer(ApiScorer[dict[str, Any]]):
         self.image_mode = mode
         base = self.named_template(template) if template else self._default
         self.template = base.override(question, answer)
-        most = [as_number(self._limits.get(name)) or 1 for name in ("texts", "cells")]
+        limits = [as_number(self._limits.get(name)) or 1 for name in ("texts", "cells")]
         # References are those of an image and a text.
-        most += [1] if self.uses_references else [TEXTS_PER_REQUEST]
-        self.texts_per_question = int(max(1, min(most)))
+        limits += [1] if self.uses_references else [TEXTS_PER_REQUEST]
+        self.texts_per_question = int(max(1, min(limits)))
 
     @property
     @override
@@ -214,10 +214,10 @@ class HttpScorer(ApiScorer[dict[str, Any]]):
             return self._read_scores(content, len(texts))
 
     async def _post(self, body: str) -> Mapping[str, Any]:
-        most = as_number(self._limits.get("body_bytes"))
-        if most is not None and len(body) > most:
+        limit = as_number(self._limits.get("body_bytes"))
+        if limit is not None and len(body) > limit:
             raise ScoringError(
-                f"the image and its texts are {len(body)} bytes; {self.base_url} takes {most:g}"
+                f"the image and its texts are {len(body)} bytes; {self.base_url} takes {limit:g}"
             )
         headers = {"content-type": "application/json", **self._headers()}
         problem: Exception

@@ -120,8 +120,8 @@ def split_labels(
     listed = ", ".join(map(repr, labels))
     remedy = "name those that are unsafe, as `unsafe_labels=['nsfw']`"
     if unsafe_labels is None:
-        known = {*known_unsafe, *known_safe}
-        if unknown := [label for label in labels if label.lower() not in known]:
+        classes = {*known_unsafe, *known_safe}
+        if unknown := [label for label in labels if label.lower() not in classes]:
             raise InputError(
                 f"whether {unknown[0]!r} is unsafe is not known; the classifier has the labels "
                 f"{listed}: {remedy}"

@@ -288,13 +288,13 @@ def check_model(response: Response, protocol: ServiceProtocol) -> None:
         )
 
 
-def is_same_model(asked: str, answered: str) -> bool:
+def is_same_model(requested: str, answered: str) -> bool:
     """Return whether an answer is of the model that was asked, perhaps of a dated version of it.
 
     >>> is_same_model("gpt-4o", "gpt-4o-2024-08-06"), is_same_model("gpt-4o", "gpt-4o-mini")
     (True, False)
     """
-    names = [name.casefold().rpartition("/")[2] for name in (asked, answered)]
+    names = [name.casefold().rpartition("/")[2] for name in (requested, answered)]
     rest = names[1].removeprefix(names[0])
     return not rest or (rest != names[1] and _VERSION.fullmatch(rest) is not None)
 

@@ -152,8 +152,8 @@ def load_reader(name: str, max_tokens: int = MAX_TOKENS, **options: Any) -> Scor
         return LocalReader(NETWORKS[name](**options), max_tokens)
     card = models.card(name)
     if card.remote:
-        asked = replace(card, args={**card.args, "question": "text"})
-        reader: Scorer = models.build(asked, max_tokens=max_tokens, **options)
+        reading = replace(card, args={**card.args, "question": "text"})
+        reader: Scorer = models.build(reading, max_tokens=max_tokens, **options)
         return reader
     return LocalReader(load(name, **options), max_tokens)
 

@@ -62,9 +62,9 @@ def check_one_size(sizes: Iterable[tuple[int, ...]]) -> None:
 
     >>> check_one_size([(28, 56), (28, 56)])
     """
-    if len(found := set(sizes)) > 1:
+    if len(distinct := set(sizes)) > 1:
         raise InputError(
-            f"its frames have several sizes once they are resized, {sorted(found)}: resize them "
+            f"its frames have several sizes once they are resized, {sorted(distinct)}: resize them "
             "to one size"
         )
 

@@ -116,9 +116,9 @@ def video_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ['other.d', 'text_model.a', 'video_head.b']
     """
     named: dict[str, Tensor] = {}
-    for prefix, ours in SHARED.items():
+    for prefix, renamed in SHARED.items():
         for name, value in tensors.items():
             if name.startswith(prefix):
-                named.setdefault(ours + name.removeprefix(prefix), value)
-    known = (*SHARED, *OTHERS)
-    return named | {name: value for name, value in tensors.items() if not name.startswith(known)}
+                named.setdefault(renamed + name.removeprefix(prefix), value)
+    prefixes = (*SHARED, *OTHERS)
+    return named | {name: value for name, value in tensors.items() if not name.startswith(prefixes)}

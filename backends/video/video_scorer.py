@@ -93,9 +93,9 @@ class VideoScorer(FrameReader, LocalScorer):
     @override
     def read_frames(self, sampling: Sampling) -> None:
         if self.fixed_count:
-            asked = f"fps={sampling.fps}" if sampling.fps else f"num_frames={sampling.count}"
+            option = f"fps={sampling.fps}" if sampling.fps else f"num_frames={sampling.count}"
             raise InputError(
-                f"`{asked}`: {self.name!r} reads {self.num_frames} frames of every video, as it "
+                f"`{option}`: {self.name!r} reads {self.num_frames} frames of every video, as it "
                 "was loaded"
             )
         self.sampling = sampling

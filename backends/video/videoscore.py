@@ -148,9 +148,9 @@ class VideoScore(HubVideoScorer, AspectScorer):
         self._head = head
         with empty_weights():
             self.network = AutoModel.from_config(self.config)  # type: ignore[no-untyped-call]
-        ours = {
+        weights = {
             name.removeprefix("model."): value.to(self.device, self.dtype)
             for name, value in tensors.items()
         }
-        fill(self.network, ours, folder)
+        fill(self.network, weights, folder)
         self.network.to(self.device)

@@ -94,8 +94,8 @@ class XClip(HubVideoScorer, QuestionOnlyScorer):
         for key, state in videos.items():
             pairs = (keys == key).to(self.device)
             beside = features[pairs]
-            seen = beside + self.network.prompts_generator(beside[None], state[None, 1:])[0]
-            scores[pairs] = cosine_similarity(state[:1].float(), seen.float())
+            adapted = beside + self.network.prompts_generator(beside[None], state[None, 1:])[0]
+            scores[pairs] = cosine_similarity(state[:1].float(), adapted.float())
         return scores
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:

@@ -145,7 +145,7 @@ class WritingScorer(PromptFrames):
             questions.append(Question(encoded, self._truncate(last, room, encode).prompt))
         return questions
 
-    def _encoded(self, asked: Sequence[tuple[Media, tuple[str, ...]]]) -> list[EncodedMedia]:
+    def _encoded(self, questions: Sequence[tuple[Media, tuple[str, ...]]]) -> list[EncodedMedia]:
         """Return images with their features, each with the texts before its images.
 
         Features are those of the cache, where `generate` takes them in the place of pixels.
@@ -153,10 +153,10 @@ class WritingScorer(PromptFrames):
         shares = self.reader.vision is not None and (
             MM_ENCODER_OUTPUTS in parameter_names(type(self.network).forward)
         )
-        keys = [self.state_key(m) + (repr(leads) if any(leads) else "") for m, leads in asked]
+        keys = [self.state_key(m) + (repr(leads) if any(leads) else "") for m, leads in questions]
         states: dict[str, EncodedMedia] = {}
         prepared: dict[str, MediaInputs] = {}
-        for key, (media, leads) in zip(keys, asked, strict=True):
+        for key, (media, leads) in zip(keys, questions, strict=True):
             if shares and (state := self._cache.get(key)) is not None:
                 states[key] = state
             elif key not in prepared:

@@ -35,10 +35,10 @@ def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def parameters(command: Any) -> tuple[list[Any], list[Any]]:
     """Return the arguments and the options of a command that its help shows."""
-    shown = [p for p in command.params if not p.hidden and p.name != "help"]
+    visible = [p for p in command.params if not p.hidden and p.name != "help"]
     return (
-        [p for p in shown if p.param_type_name == "argument"],
-        [p for p in shown if p.param_type_name == "option"],
+        [p for p in visible if p.param_type_name == "argument"],
+        [p for p in visible if p.param_type_name == "option"],
     )
 
 

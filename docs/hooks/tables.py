@@ -47,8 +47,8 @@ def cell(text: str) -> str:
 
 def names(cards: Sequence[Card]) -> str:
     """Return the first names of alike scorers, and how many there are."""
-    shown = ", ".join(f"`{card.name}`" for card in cards[:SHOWN])
-    return shown + (f" and {len(cards) - SHOWN} more" if len(cards) > SHOWN else "")
+    names = ", ".join(f"`{card.name}`" for card in cards[:SHOWN])
+    return names + (f" and {len(cards) - SHOWN} more" if len(cards) > SHOWN else "")
 
 
 def status(card: ModelCard) -> str:
@@ -115,13 +115,13 @@ def geometry_table() -> str:
     )
 
 
-def verified_table(wanted: str) -> str:
+def verified_table(level: str) -> str:
     """Return what the scorers of one status were verified against."""
-    cards = (card for card in shipped(models) if status(card) == wanted)
+    cards = (card for card in shipped(models) if status(card) == level)
     return table(
         ("scorers", "verified against"),
         (
-            (names(alike), alike[0].verified.removeprefix(f"{wanted}: "))
+            (names(alike), alike[0].verified.removeprefix(f"{level}: "))
             for alike in grouped(cards, lambda c: (c.kind, c.verified))
         ),
     )
@@ -138,7 +138,7 @@ def benchmark_table(kind: str) -> str:
 
 def decisions_table() -> str:
     """Return how scorers decide on pairs of generators beside people, as cards say."""
-    known = [
+    lines = [
         (card, scorer, decision_counts(card, scorer))
         for card in shipped(benchmarks)
         for scorer in card.verdicts
@@ -154,7 +154,7 @@ def decisions_table() -> str:
                 *(str(getattr(counts, name)) for name in OUTCOMES),
                 str(counts.reordered),
             )
-            for card, scorer, counts in known
+            for card, scorer, counts in lines
         ),
     )
 
@@ -183,11 +183,11 @@ def kinds(registry: Registry[Any, Any]) -> list[str]:
 def t2v_metrics_table() -> str:
     """Count the names in the tables of t2v_metrics' README: verified how, or refused."""
     rows: list[tuple[str, ...]] = []
-    found: dict[str, str] = {}
+    statuses: dict[str, str] = {}
     for version, kind, family, listed in t2v_metrics_names():
-        found |= {name: _status_of(name) for name in listed}
-        rows.append((version, kind, family, *_counted(found[name] for name in listed)))
-    rows.append(("all, each once", "", "", *_counted(found.values())))
+        statuses |= {name: _status_of(name) for name in listed}
+        rows.append((version, kind, family, *_counted(statuses[name] for name in listed)))
+    rows.append(("all, each once", "", "", *_counted(statuses.values())))
     return table(("version", "", "family", *COUNTED, "names"), rows)
 
 

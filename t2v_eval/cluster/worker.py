@@ -325,5 +325,7 @@ class SentRows(Store):
 
 
 def _messages(caught: Sequence[warnings.WarningMessage]) -> list[str]:
-    ours = (str(warning.message) for warning in caught if issubclass(warning.category, T2VWarning))
-    return list(dict.fromkeys(ours))
+    messages = (
+        str(warning.message) for warning in caught if issubclass(warning.category, T2VWarning)
+    )
+    return list(dict.fromkeys(messages))

@@ -112,8 +112,8 @@ class Items(tuple[Item, ...]):
         key = function, *arguments
         if key not in self._known:
             self._known[key] = function(self, *arguments)
-        known: _T = self._known[key]
-        return known
+        cached: _T = self._known[key]
+        return cached
 
     def each(self, function: Callable[[Item], _T]) -> list[_T]:
         """Return what a function returns for each item, called once."""

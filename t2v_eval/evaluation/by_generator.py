@@ -131,10 +131,10 @@ def _means(
         return np.full(shape, np.nan)
     flat = np.concatenate(values).astype(np.float64)
     at = np.repeat(np.array(place, np.int64), [len(of_place) for of_place in values])
-    known = ~np.isnan(flat)
+    scored = ~np.isnan(flat)
     size = shape[0] * shape[1]
-    counts = np.bincount(at[known], minlength=size)
-    sums = np.bincount(at[known], flat[known], size)
+    counts = np.bincount(at[scored], minlength=size)
+    sums = np.bincount(at[scored], flat[scored], size)
     means = np.full(size, np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means.reshape(shape)

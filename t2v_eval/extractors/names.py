@@ -104,8 +104,8 @@ def check_extractor(name: str) -> None:
     try:
         models.card(name)
     except UnknownNameError as error:
-        known = [*NETWORKS, TIMM, *short_names, *models.names(kind="clip")]
-        close = difflib.get_close_matches(name, known, 3)
+        names = [*NETWORKS, TIMM, *short_names, *models.names(kind="clip")]
+        close = difflib.get_close_matches(name, names, 3)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise UnknownNameError(
             f"there are no features called {name!r}.{hint} Pass "

@@ -153,17 +153,17 @@ def read_table_bytes(address: str) -> bytes:
     """
     if isinstance(address, TableAddress) and address.content is not None:
         return address.content
-    shown = redact_userinfo(address)
+    redacted = redact_userinfo(address)
     if _is_url(address):
-        raise TableError(f"{shown}: a table is not downloaded from a URL: save it as a file")
+        raise TableError(f"{redacted}: a table is not downloaded from a URL: save it as a file")
     try:
         content = _content(address, MAX_TABLE_BYTES)
     except T2VError:
         raise
     except Exception as error:
-        raise TableError(f"{shown}: cannot be read: {_words(error)}") from error
+        raise TableError(f"{redacted}: cannot be read: {_words(error)}") from error
     if len(content) > MAX_TABLE_BYTES:
-        raise TableError(f"{shown}: larger than {MAX_TABLE_BYTES >> 20} MiB; copy it here")
+        raise TableError(f"{redacted}: larger than {MAX_TABLE_BYTES >> 20} MiB; copy it here")
     if isinstance(address, TableAddress):
         address.content = content
     return content
@@ -189,7 +189,7 @@ def files_at(address: str, endings: tuple[str, ...] = ()) -> list[str]:
     is_file = not endings or address.lower().endswith(endings)
     if _is_url(address) or (is_file and not is_glob):
         return [address]
-    shown = redact_userinfo(address)
+    redacted = redact_userinfo(address)
     try:
         files, path = _file_system(address)
         if not is_glob and not files.isdir(path):
@@ -199,11 +199,11 @@ def files_at(address: str, endings: tuple[str, ...] = ()) -> list[str]:
     except T2VError:
         raise
     except Exception as error:
-        raise InputError(f"{shown}: cannot be read: {_words(error)}") from error
+        raise InputError(f"{redacted}: cannot be read: {_words(error)}") from error
     if not matches and not is_glob:
-        raise InputError(f"{shown}: the folder holds no images (endings: {' '.join(endings)})")
+        raise InputError(f"{redacted}: the folder holds no images (endings: {' '.join(endings)})")
     if not matches:
-        raise InputError(f"{shown}: no file matches this glob")
+        raise InputError(f"{redacted}: no file matches this glob")
     return matches
 
 
@@ -300,15 +300,15 @@ def _file_system(address: str) -> tuple[Any, str]:
     """
     import fsspec
 
-    shown = redact_userinfo(address)
+    redacted = redact_userinfo(address)
     if "::" in address:
-        raise InputError(f"{shown}: an address of several parts (`::`) is not read")
+        raise InputError(f"{redacted}: an address of several parts (`::`) is not read")
     try:
         files, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        raise MissingPackageError(f"{shown}: {error} (pip install)") from error
+        raise MissingPackageError(f"{redacted}: {error} (pip install)") from error
     except ValueError as error:
-        raise InputError(f"{shown}: no file system has this address: {error}") from error
+        raise InputError(f"{redacted}: no file system has this address: {error}") from error
     return files, path
 
 

@@ -70,7 +70,7 @@ def wrong_roles(scorer: str, roles: Roles, media: Media) -> UnsupportedError:
 `t2v_eval.Edit(source, result)`, the image before and after the edit
     """
     takes = _INPUTS.get(roles, f"groups of {', '.join(roles)}")
-    own = roles_of(media)
-    what = f"is a group of {', '.join(own)}" if own else "is a single image"
-    remedy = _REMEDIES.get(roles) or SCORERS.get(own) or "pass what it takes"
+    actual = roles_of(media)
+    what = f"is a group of {', '.join(actual)}" if actual else "is a single image"
+    remedy = _REMEDIES.get(roles) or SCORERS.get(actual) or "pass what it takes"
     return UnsupportedError(f"{scorer!r} scores {takes}, and {media.name} {what}: {remedy}")

@@ -95,19 +95,19 @@ def read_rows(
     """
     path = path_or_address("path", path)
     read = _of_suffix(path, _READERS)
-    shown = redact_userinfo(str(path))
-    faults = Faults(shown, skip)
+    redacted = redact_userinfo(str(path))
+    faults = Faults(redacted, skip)
     try:
         rows: list[dict[str, Any]] = read(path, faults)
     except FileNotFoundError:
-        raise TableError(f"{shown}: no such file") from None
+        raise TableError(f"{redacted}: no such file") from None
     except (OSError, ValueError) as error:
         if isinstance(error, TableError):
             raise
         why = getattr(error, "strerror", None) or error
-        raise TableError(f"{shown} cannot be read: {why}") from error
+        raise TableError(f"{redacted} cannot be read: {why}") from error
     if not rows:
-        raise TableError(f"{shown} has no rows")
+        raise TableError(f"{redacted} has no rows")
     names = dict.fromkeys(name for row in rows for name in row)
     for number, row in enumerate(rows, 1):
         for column in columns:
@@ -115,7 +115,7 @@ def read_rows(
                 columns_of_row = ", ".join(map(repr, row)) or "none"
                 lacking = f": there is no column {column!r}; the columns are {columns_of_row}"
                 if column not in names and number not in faults.reasons:
-                    raise TableError(f"{shown}, row {number}{lacking}")
+                    raise TableError(f"{redacted}, row {number}{lacking}")
                 faults.add(number, lacking)
             elif row[column] is None or row[column] == "" or row[column] != row[column]:
                 faults.add(number, f": {column!r} is empty")

@@ -538,9 +538,9 @@ def _opened(source: File | bytes, name: str) -> Iterator[tuple[Any, Any]]:
                 file, metadata_errors="replace", options={"format_whitelist": CONTAINERS}
             ) as container:
                 if not container.streams.video:
-                    found = " and ".join(sorted({s.type for s in container.streams})) or "nothing"
+                    types = " and ".join(sorted({s.type for s in container.streams})) or "nothing"
                     raise MediaError(
-                        f"{name}: no video can be found in it, but {found}: pass a file with "
+                        f"{name}: no video can be found in it, but {types}: pass a file with "
                         "pictures, or fetch it again"
                     )
                 yield container, container.streams.video[0]

@@ -97,19 +97,19 @@ def write_demo(folder: str | Path, *, null: bool = False, seed: int = 0) -> Path
             "the demo needs a benchmark whose card has `demo = true` and that draws generators"
         )
     names = MODEL, BASELINE
-    drawn = drawing.draw_generators(root, names, prompts=PROMPTS, seeds=SEEDS, equal=null)
+    images = drawing.draw_generators(root, names, prompts=PROMPTS, seeds=SEEDS, equal=null)
     texts = [
         text if null or n % INFLATED_EVERY else text + SUFFIX
-        for n, text in enumerate(drawn.prompts)
+        for n, text in enumerate(images.prompts)
     ]
-    rows = zip(texts, drawn.tags, strict=True)
+    rows = zip(texts, images.tags, strict=True)
     write_table(
         root / "prompts.csv",
         [{"id": f"{n:03d}", "prompt": text, "tags": tag} for n, (text, tag) in enumerate(rows)],
     )
     rng = random.Random(f"demo/{seed}/people")
-    write_table(root / "simulated-people.csv", list(_battles(drawn, rng)))
-    _write_reviews(root / "review", root, texts, drawn, rng, seed)
+    write_table(root / "simulated-people.csv", list(_battles(images, rng)))
+    _write_reviews(root / "review", root, texts, images, rng, seed)
     plan = root / "plan.toml"
     write_text(plan, _plan(seed))
     return plan

@@ -96,18 +96,18 @@ def matched_people(verdicts: Sequence[VerdictFacts]) -> list[str]:
     ["On tifa160, its verdicts on two generators matched people's for 5 of 10 pairs."]
     """
     sentences = []
-    for known in verdicts:
-        if known.decisions is not None:
-            text = decided(known.decisions, "it")
-        elif known.of == "generators":
+    for verdict in verdicts:
+        if verdict.decisions is not None:
+            text = decided(verdict.decisions, "it")
+        elif verdict.of == "generators":
             text = (
                 f"its verdicts on two generators matched people's for "
-                f"{known.share * known.count:.0f} of {known.count} pairs"
+                f"{verdict.share * verdict.count:.0f} of {verdict.count} pairs"
             )
         else:
-            text = f"it ordered {100 * known.share:.1f} % of pairs of images as people did"
-        note = f": {known.note}" if known.note else ""
-        sentences.append(f"On {known.benchmark}, {text}{note}.")
+            text = f"it ordered {100 * verdict.share:.1f} % of pairs of images as people did"
+        note = f": {verdict.note}" if verdict.note else ""
+        sentences.append(f"On {verdict.benchmark}, {text}{note}.")
     return sentences
 
 
@@ -123,9 +123,9 @@ def decided(counts: DecisionCounts, scorer: str) -> str:
         parts.append(f"claimed a difference in {counts.claimed} where people saw none")
     if counts.neither:
         parts.append(f"saw none with them in {counts.neither}")
-    said = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    joined = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
     means = f"; the means of {counts.reordered} are in the other order" if counts.reordered else ""
-    return f"of {_count(counts.pairs, 'pair')} of generators, {scorer} {said}{means}"
+    return f"of {_count(counts.pairs, 'pair')} of generators, {scorer} {joined}{means}"
 
 
 class _Writer:
@@ -144,8 +144,8 @@ class _Writer:
             )
             yield from self._people(label, run.people)
             for gap in gaps if len(gaps) < 2 else ():
-                known = (*_wins(run, gap), *_noise(run, gap), *basis)
-                yield self._two_generators(label, gap, known)
+                claims = (*_wins(run, gap), *_noise(run, gap), *basis)
+                yield self._two_generators(label, gap, claims)
             if len(gaps) >= 2:
                 yield self._several_generators(label, run, gaps, basis)
             elif not gaps:

@@ -85,9 +85,9 @@ def scorer_disagreement(runs: Sequence[Run]) -> Floats:
     """
     ranked = [percentiles(_centered(unit_scores(run))) for run in runs]
     cells = np.stack([ranks.cells for ranks in ranked])
-    known = np.isfinite(cells)
-    apart = np.where(known, cells, -np.inf).max(axis=0) - np.where(known, cells, np.inf).min(axis=0)
-    apart[known.sum(axis=0) < 2] = np.nan
+    valid = np.isfinite(cells)
+    apart = np.where(valid, cells, -np.inf).max(axis=0) - np.where(valid, cells, np.inf).min(axis=0)
+    apart[valid.sum(axis=0) < 2] = np.nan
     return np.nan_to_num(_means_of_items(ranked[0].with_cells(apart)))
 
 
@@ -147,9 +147,9 @@ def _centered(scores: CellArrays) -> CellArrays:
 def _means_of_items(scores: CellArrays) -> Floats:
     """Return the mean of the known cells of each item; NaN without any."""
     item = np.repeat(np.arange(len(scores)), scores.sizes)
-    known = np.isfinite(scores.cells)
-    counts = np.bincount(item[known], minlength=len(scores))
-    sums = np.bincount(item[known], scores.cells[known], len(scores))
+    valid = np.isfinite(scores.cells)
+    counts = np.bincount(item[valid], minlength=len(scores))
+    sums = np.bincount(item[valid], scores.cells[valid], len(scores))
     means = np.full(len(scores), np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means

@@ -149,12 +149,12 @@ def _fit(browsers: Sequence[ItemBrowser], tags: Sequence[Sequence[str]]) -> int:
             for browser, of_part in zip(browsers, tags, strict=True)
         )
 
-    taken = size()
-    if taken > MAX_ITEM_BYTES:
+    used = size()
+    if used > MAX_ITEM_BYTES:
         for browser in browsers:
-            browser.choose(max(1, len(browser.chosen) * MAX_ITEM_BYTES // taken))
-        taken = size()
-    return taken
+            browser.choose(max(1, len(browser.chosen) * MAX_ITEM_BYTES // used))
+        used = size()
+    return used
 
 
 def _album(browsers: Sequence[ItemBrowser], pixels: int, limit: int) -> Album:

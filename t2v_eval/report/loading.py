@@ -315,7 +315,7 @@ def _with_scores(
     The rows of a run are read at a time, since a million of them are large. Runs mostly have the
     same items, which are made once.
     """
-    known: list[tuple[Any, _RunItems]] = []
+    loaded: list[tuple[Any, _RunItems]] = []
     expected = 0
     with open_regular(path) as stream:
         table = _Table(stream, path)
@@ -327,11 +327,11 @@ def _with_scores(
             units = _units(run, run_samples)
             folders = [facts.folder for facts in run.benchmark.folders]
             key = folders, run.benchmark.tags, units.tolist(), rows.of_items
-            made = next((items for of_run, items in known if of_run == key), None)
-            if made is None:
-                made = _RunItems.of(run, rows, units, path)
-                known.append((key, made))
-            yield made.with_scores(run, rows)
+            run_items = next((items for of_run, items in loaded if of_run == key), None)
+            if run_items is None:
+                run_items = _RunItems.of(run, rows, units, path)
+                loaded.append((key, run_items))
+            yield run_items.with_scores(run, rows)
         table.read(sys.maxsize)
     if table.items != (expected := sum(run.benchmark.items for run in runs)):
         raise TableError(
@@ -465,7 +465,7 @@ class _RunItems(NamedTuple):
         folders = {facts.folder: k for k, facts in enumerate(run.benchmark.folders)}
         tags = set(run.benchmark.tags)
         blocks = list(_Block.of_rows(rows, path))
-        made = Items(
+        items = Items(
             block.item(folders, tags, str(unit) if members[unit] > 1 else "")
             for block, unit in zip(blocks, units.tolist(), strict=True)
         )
@@ -474,7 +474,7 @@ class _RunItems(NamedTuple):
         shapes = [(len(block.images), len(block.texts)) for block in blocks]
         single = set(shapes) == {(1, 1)}
         cells = CellArrays(np.zeros(len(places)), None if single else shapes)
-        return cls(made, human, [[[i] for i in range(m)] for m, _ in shapes], places, cells)
+        return cls(items, human, [[[i] for i in range(m)] for m, _ in shapes], places, cells)
 
     def with_scores(self, run: Run, rows: _RunRows) -> Run:
         """Return the run with these items and the scores of its rows."""

@@ -111,9 +111,9 @@ def _mark(entry: Mapping[str, Any], key: Key) -> tuple[Mark, str]:
         InputError: its flags are none of the page's, or its note is no text.
     """
     flags, note = entry.get("flags"), entry.get("note")
-    known = key.details["flags"]
-    if not isinstance(flags, list) or any(flag not in known for flag in flags):
-        raise InputError(f"flags {flags!r} are not among {', '.join(known)}")
+    allowed = key.details["flags"]
+    if not isinstance(flags, list) or any(flag not in allowed for flag in flags):
+        raise InputError(f"flags {flags!r} are not among {', '.join(allowed)}")
     if len(set(flags)) < len(flags):
         raise InputError(f"flags {flags!r} name one twice")
     if not isinstance(note, str):

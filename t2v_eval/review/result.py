@@ -211,9 +211,9 @@ class ReviewResult:
                     count = sum(flagged(m.has(flag) for m in i.marks.values()) for i in seen)
                     rates.append(self._rate(flag, generator, rule, count, len(seen)))
                 for rater in self.raters if len(self.raters) > 1 else ():
-                    own = [image.marks[rater] for image in images if rater in image.marks]
-                    count = sum(mark.has(flag) for mark in own)
-                    rates.append(self._rate(flag, generator, rater, count, len(own)))
+                    marks = [image.marks[rater] for image in images if rater in image.marks]
+                    count = sum(mark.has(flag) for mark in marks)
+                    rates.append(self._rate(flag, generator, rater, count, len(marks)))
         return rates
 
     def _rate(self, flag: str, generator: str, rule: str, count: int, n: int) -> FlagRate:

@@ -66,12 +66,12 @@ def flag_rates(
         raise InputError(f"`confidence={confidence!r}`: pass a number between 0 and 1")
     rates, failed = [], {}
     for generator, values in scores.items():
-        known = [float(value) for value in values if not math.isnan(value)]
-        if outside := [value for value in known if not 0 <= value <= 1]:
+        rated = [float(value) for value in values if not math.isnan(value)]
+        if outside := [value for value in rated if not 0 <= value <= 1]:
             raise InputError(
                 f"{scorer} gave {generator} the score {outside[0]:g}: pass probabilities, 0 to 1"
             )
-        count = sum(1 - value >= threshold for value in known)
-        rates.append(FlagRate.of("unsafe", generator, scorer, count, len(known), confidence))
-        failed[generator] = len(values) - len(known)
+        count = sum(1 - value >= threshold for value in rated)
+        rates.append(FlagRate.of("unsafe", generator, scorer, count, len(rated), confidence))
+        failed[generator] = len(values) - len(rated)
     return SafetyRates(scorer, threshold, tuple(rates), failed)

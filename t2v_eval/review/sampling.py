@@ -64,12 +64,12 @@ def plan_review(prompts: Sequence[PromptImages], sample: Sample) -> list[Task]:
     by_name: dict[str, list[tuple[str, Task]]] = {}
     times: Counter[str] = Counter()
     for prompt in prompts:
-        known = prompt.text or prompt.prompt
-        times[known] += 1  # a text that is there twice is two prompts
+        wording = prompt.text or prompt.prompt
+        times[wording] += 1  # a text that is there twice is two prompts
         for name, paths in prompt.images.items():
             for k, path in enumerate(paths):
                 task = Task("", prompt.prompt, prompt.text, (TaskImage(name, path),))
-                by_name.setdefault(name, []).append((f"{known} {times[known]} {k}", task))
+                by_name.setdefault(name, []).append((f"{wording} {times[wording]} {k}", task))
     if not by_name:
         raise InputError("no prompt has an image: pass the folder of images as `images=`")
     tasks = []

@@ -214,12 +214,12 @@ class Plan:
         """Map values of cells to every (block, row, column) where the cells occur."""
         if not cells:
             return {}
-        wanted = np.zeros(len(self.cells), bool)
-        wanted[np.fromiter(cells, np.int64, len(cells))] = True
+        selected = np.zeros(len(self.cells), bool)
+        selected[np.fromiter(cells, np.int64, len(cells))] = True
         return {
             (b, int(i), int(j)): cells[int(grid[i, j])]
             for b, grid in enumerate(self.grids)
-            if (at := wanted[grid]).any()
+            if (at := selected[grid]).any()
             for i, j in np.argwhere(at)
         }
 

@@ -300,8 +300,8 @@ class Scorer(PythonObject, ABC):
         """
         bound = self.with_call_options({k: others.pop(k) for k in FRAMES if k in others})
         if others:
-            known = ("images", "prompts", "texts", "max_new_tokens", *FRAMES)
-            raise InputError(unknown_argument(f"generate of {self.name!r}", min(others), known))
+            supported = ("images", "prompts", "texts", "max_new_tokens", *FRAMES)
+            raise InputError(unknown_argument(f"generate of {self.name!r}", min(others), supported))
         sources = as_list(images)
         questions = check_texts(texts if prompts is None else prompts, "prompts")  # type: ignore[arg-type]
         questions = questions * len(sources) if len(questions) == 1 else questions
@@ -564,9 +564,9 @@ class Scorer(PythonObject, ABC):
 
     def take_truncated(self) -> set[str]:
         """Return the texts that were recorded since the last call."""
-        taken = set(self._truncated)
+        warned = set(self._truncated)
         self._truncated.clear()
-        return taken
+        return warned
 
     @contextmanager
     def exclusive_call(self, total: int) -> Iterator[None]:

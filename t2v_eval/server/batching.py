@@ -164,21 +164,21 @@ class ScoringQueue:
 
     def _take(self) -> list[_Job]:
         """Take the first request and all with its templates, as far as cells fit together."""
-        now, taken, left, cells = time.monotonic(), list[_Job](), list[_Job](), 0
+        now, batch, waiting, cells = time.monotonic(), list[_Job](), list[_Job](), 0
         for job in self._jobs:
-            fits = not taken or (
-                job.templates == taken[0].templates and cells + job.cells <= self.max_cells
+            fits = not batch or (
+                job.templates == batch[0].templates and cells + job.cells <= self.max_cells
             )
             if not fits and job.until >= now:
-                left.append(job)
+                waiting.append(job)
             elif job.future.set_running_or_notify_cancel():  # else its client is gone
                 if job.until < now:
                     job.future.set_exception(TimeoutError())
                 else:
-                    taken.append(job)
+                    batch.append(job)
                     cells += job.cells
-        self._jobs = deque(left)
-        return taken
+        self._jobs = deque(waiting)
+        return batch
 
     def _score(self, jobs: Sequence[_Job]) -> list[JobResult]:
         """Score requests together; where that raises, one by one."""

@@ -241,14 +241,14 @@ class Pairs:
         table = self._table(widest)
         best, threshold = agreeing(0.0), 0.0
         # As many agree at some threshold.
-        known = max(best, agreeing(table.most)) if table else best
-        intervals = table.intervals(known, widest) if table else [(0.0, widest)]
+        reachable = max(best, agreeing(table.most)) if table else best
+        intervals = table.intervals(reachable, widest) if table else [(0.0, widest)]
         heap = list(itertools.starmap(entry, intervals))
         heapq.heapify(heap)
-        most = min(_MAX_LISTED, max(_LEAST_LISTED, _LISTED_PER_ITEM * len(self.x)))
+        limit = min(_MAX_LISTED, max(_LEAST_LISTED, _LISTED_PER_ITEM * len(self.x)))
         while heap:
             bound, lo, hi = heapq.heappop(heap)
-            if -bound < max(best, known) or (-bound == best and lo >= threshold):
+            if -bound < max(best, reachable) or (-bound == best and lo >= threshold):
                 break
             if hi <= lo:
                 continue
@@ -257,7 +257,7 @@ class Pairs:
             listed = int(counts.sum())
             if listed == 0:
                 continue
-            if listed <= most:
+            if listed <= limit:
                 candidate = self._best_listed(reach, counts, agreeing(lo))
             elif math.nextafter(lo, math.inf) >= hi:
                 candidate = (agreeing(hi), hi)

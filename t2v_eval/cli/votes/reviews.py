@@ -219,6 +219,6 @@ def _number(value: float) -> str:
 def _list_disputed(agreement: FlagAgreement) -> None:
     if not agreement.disputed:
         return
-    shown = ", ".join(agreement.disputed[:LISTED])
+    names = ", ".join(agreement.disputed[:LISTED])
     more = len(agreement.disputed) - LISTED
-    console.show(f"{agreement.flag}, not agreed: {shown}" + (f" and {more} more" * (more > 0)))
+    console.show(f"{agreement.flag}, not agreed: {names}" + (f" and {more} more" * (more > 0)))

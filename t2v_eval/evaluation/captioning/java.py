@@ -84,11 +84,11 @@ def run_java(what: str, arguments: Sequence[str], text: str, timeout: float = TI
     except OSError as error:
         raise ScoringError(f"{what}: {command[0]} cannot be started: {error.strerror}") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
         ended = (
             f"was killed by signal {-done.returncode}"
             if done.returncode < 0
             else f"failed with status {done.returncode}"
         )
-        raise ScoringError(f"{what}: {command[0]} {ended}: {said[0][:200]}")
+        raise ScoringError(f"{what}: {command[0]} {ended}: {lines[0][:200]}")
     return done.stdout.decode(errors="replace").removesuffix("\n").split("\n")

@@ -67,8 +67,8 @@ def spice(captions: TokenisedCaptions, timeout: float = TIMEOUT) -> dict[str, Me
         arguments = ["-Xmx8G", "-jar", archive, str(source), "-out", str(target), "-silent"]
         run_java("SPICE", arguments, "", timeout)
         try:
-            written = json.loads(target.read_text(encoding="utf-8"))
-            by_index = {row["image_id"]: row["scores"]["All"]["f"] for row in written}
+            results = json.loads(target.read_text(encoding="utf-8"))
+            by_index = {row["image_id"]: row["scores"]["All"]["f"] for row in results}
             each = np.array([float(by_index[index]) for index in range(len(rows))])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise ScoringError(

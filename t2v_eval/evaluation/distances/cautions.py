@@ -240,9 +240,9 @@ def _of_files(side: FeatureSet) -> Iterator[str]:
     notes: dict[str, Any] = side.extractor.get("files") or {}
     unreadable: Mapping[str, str] = notes.get("unreadable") or {}
     if unreadable:
-        some = "; ".join(list(unreadable.values())[:_NAMED])
+        examples = "; ".join(list(unreadable.values())[:_NAMED])
         more = f"; and {len(unreadable) - _NAMED} more" * (len(unreadable) > _NAMED)
-        yield f"{side.name}: {_images(len(unreadable))} left out: {some}{more}"
+        yield f"{side.name}: {_images(len(unreadable))} left out: {examples}{more}"
     if formats := notes.get("other_formats"):
         others = _images(sum(formats.values()))
         yield f"{side.name}: {others} of other formats ({', '.join(sorted(formats))}) left out"

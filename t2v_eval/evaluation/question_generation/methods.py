@@ -171,10 +171,10 @@ def filter_steps(steps: Steps) -> Steps:
     }
     free = {q.question: normalise(reply) for q, reply in zip(questions, replies[1::2], strict=True)}
     entries = [{"question": q.question, "answer": q.answer} for q in questions]
-    left = [questions[n] for n in filter_questions(entries, chosen, free)]
-    if not left:
+    remaining = [questions[n] for n in filter_questions(entries, chosen, free)]
+    if not remaining:
         raise InputError(f"the filter leaves none of its {len(questions)} questions")
-    return left
+    return remaining
 
 
 METHODS: Mapping[str, Callable[[str, str], Steps]] = MappingProxyType(
@@ -212,9 +212,9 @@ def _choice(reply: str, choices: Sequence[str]) -> str:
 
 def _check_language(text: str, questions: Iterable[str]) -> None:
     """Raise InputError where a question has letters of a script that the text does not have."""
-    known = _scripts(text) | _scripts("".join(YES_NO))
+    scripts = _scripts(text) | _scripts("".join(YES_NO))
     for question in questions:
-        if other := _scripts(question) - known:
+        if other := _scripts(question) - scripts:
             raise InputError(
                 f"the question {question!r} is in another language than the text: it has letters "
                 f"of {', '.join(sorted(other))}"

@@ -204,10 +204,10 @@ class _Shares:
         """
         shares = {}
         for name, right in self._right.items():
-            known = ~np.isnan(right)
-            counts = copies[known].sum(axis=0, dtype=np.float64)
+            decided = ~np.isnan(right)
+            counts = copies[decided].sum(axis=0, dtype=np.float64)
             shares[name] = np.full(copies.shape[1], np.nan)
-            np.divide(right[known] @ copies[known], counts, out=shares[name], where=counts > 0)
+            np.divide(right[decided] @ copies[decided], counts, out=shares[name], where=counts > 0)
         return shares
 
 

@@ -217,9 +217,9 @@ def sample_stored(
     >>> len(sample.cells), sample.without_image
     (2, 0)
     """
-    for name, value, least in (("sample", cells, 1), ("seed", seed, 0)):
-        if type(value) is not int or value < least:
-            raise InputError(f"`{name}={value!r}`; pass a whole number of {least} or more")
+    for name, value, minimum in (("sample", cells, 1), ("seed", seed, 0)):
+        if type(value) is not int or value < minimum:
+            raise InputError(f"`{name}={value!r}`; pass a whole number of {minimum} or more")
     stored = store.scored_cells(scorer.id)
     if not stored:
         raise StoreError(_explain_absence(scorer, store))

@@ -112,12 +112,12 @@ def describe_answer(
     >>> describe_answer("2", "Is it red?", "yes", value=0.9, zeroed_by="1")
     '2. Is it red? (yes: 0.9000, counts 0: 1 is wrong)'
     """
-    asked = f"{id}. {question}"
+    line = f"{id}. {question}"
     if value is None:
-        return f"{asked} no answer: {error}"
+        return f"{line} no answer: {error}"
     reply = "" if answer is None else f" {answer!r}"
     zeroed = "" if zeroed_by is None else f", counts 0: {zeroed_by} is wrong"
-    return f"{asked}{reply} ({expected}: {value:.4f}{zeroed})"
+    return f"{line}{reply} ({expected}: {value:.4f}{zeroed})"
 
 
 def normalise(answer: str) -> str:

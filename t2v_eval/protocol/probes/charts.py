@@ -48,10 +48,10 @@ def draw(result: ProbeResult) -> str:
     if not isinstance(chart, IntervalChart) or not chart.figures:
         return ""
     figures = sorted(chart.figures, key=lambda f: -abs(f.interval.value - chart.reference))
-    shown = [figure for figure in chart.figures if figure in figures[:MAX_ROWS]]
+    selected = [figure for figure in chart.figures if figure in figures[:MAX_ROWS]]
     return forest(
-        [figure.label for figure in shown],
-        {chart.title: [[figure.interval for figure in shown]]},
+        [figure.label for figure in selected],
+        {chart.title: [[figure.interval for figure in selected]]},
         {chart.title: chart.reference},
         whole_scale=False,
     )

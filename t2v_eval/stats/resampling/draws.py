@@ -50,13 +50,13 @@ def drawn_copies(n: int, resamples: int, seed: int) -> list[Copies]:
 
 def _draw(n: int, resamples: int, seed: int) -> list[Copies]:
     parts = -(-resamples // max(_LEAST_TOGETHER, _TOGETHER // n))
-    drawn = resample_indices(n, resamples, seed)
+    indices = resample_indices(n, resamples, seed)
     batches = []
     for part in range(parts):
         size = (part + 1) * resamples // parts - part * resamples // parts
         copies = np.empty((size, n), np.uint8)  # 256 copies of a unit have a probability of 1e-507
         for row in copies:
-            row[:] = np.bincount(next(drawn), minlength=n)
+            row[:] = np.bincount(next(indices), minlength=n)
         batches.append(np.ascontiguousarray(copies.T))
     return batches
 

@@ -310,8 +310,8 @@ def _is_chinese(text: str) -> bool:
 
 def _oneig(text: str) -> str:
     """Return a text without punctuation; a Chinese one has no spaces, another single ones."""
-    kept = _OTHER.sub("", text)
-    return "".join(_LETTER.findall(kept)) if _HAN.search(kept) else " ".join(kept.split())
+    letters = _OTHER.sub("", text)
+    return "".join(_LETTER.findall(letters)) if _HAN.search(letters) else " ".join(letters.split())
 
 
 def _oneig_reading(text: str) -> str:

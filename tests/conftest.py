@@ -69,14 +69,14 @@ CHARTS = {
 @pytest.fixture(scope="session", autouse=True)
 def equal_charts_drawn_once():
     """Many tests write a page about the same scores, and drawing takes most of its time."""
-    drawn = {}
+    images = {}
 
     def once(draw):
         def look_up(*arguments, **options):
             key = draw.__name__, pickle.dumps((arguments, options))
-            if key not in drawn:
-                drawn[key] = draw(*arguments, **options)
-            return drawn[key]
+            if key not in images:
+                images[key] = draw(*arguments, **options)
+            return images[key]
 
         return look_up
 

@@ -87,8 +87,8 @@ def test_verdicts_count_as_in_the_authors_script(tmp_path):
     run = CliRunner().invoke(app, [*command, "--resamples", "10"])
     assert run.exit_code == 0, run.output
     content = json.loads(run.stdout)
-    shown = {tag: round(of["agreement"]["value"], 3) for tag, of in content["metrics"].items()}
-    assert shown == {"all": 0.333, "level 1": 0.357, "level 2": 0.3}
+    values = {tag: round(of["agreement"]["value"], 3) for tag, of in content["metrics"].items()}
+    assert values == {"all": 0.333, "level 1": 0.357, "level 2": 0.3}
     assert (content["results"], content["missing"]) == (31, 7)
     benchmark = open_benchmark("caparena")
     _, scores = benchmark.read_results(tmp_path / "judged.json")

@@ -148,13 +148,13 @@ def test_imgedit_results_are_those_of_the_authors_scripts(authors, tmp_path):
     write_json(tmp_path / "basic_edit.json", golden["edits"])
     failed = {"128": {"error": "timed out"}}  # as basic_bench.py writes it
     write_json(tmp_path / "result.json", golden["replies"] | failed)
-    metrics, said = measured("imgedit-bench", tmp_path / "result.json", "--root", str(tmp_path))
+    metrics, message = measured("imgedit-bench", tmp_path / "result.json", "--root", str(tmp_path))
     by_type = {tag: round(of["score"], 2) for tag, of in metrics.items() if tag != "all"}
     assert by_type == golden["types"]
     averages = golden["average"]
     assert metrics["all"]["score"] == pytest.approx(np.mean([*averages.values()]))
     missing = len(golden["edits"]) - len(averages)
-    assert f"{missing} of {len(golden['edits'])} results are missing" in said
+    assert f"{missing} of {len(golden['edits'])} results are missing" in message
     benchmark = open_benchmark("imgedit-bench", tmp_path)
     with pytest.warns(T2VWarning, match="3 of 15 replies do not have three grades from 1 to 5"):
         items, scores = benchmark.read_results(tmp_path / "result.json")

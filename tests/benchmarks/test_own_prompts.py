@@ -102,8 +102,8 @@ def test_it_works_in_python_and_on_the_command_line(tmp_path, monkeypatch):
     images_in(tmp_path / "a", "p-0.png", "p-1.png", "p-2.png")
     report = t2v_eval.compare("tiny-clip", "set.csv", images=["a"], resamples=5)
     assert report.runs[0].benchmark.name == "set.csv"
-    one = t2v_eval.compare("tiny-clip", "set.csv", images="a", resamples=5).runs[0]
-    assert one.metrics["score"].value == report.runs[0].metrics["score"].value
+    run = t2v_eval.compare("tiny-clip", "set.csv", images="a", resamples=5).runs[0]
+    assert run.metrics["score"].value == report.runs[0].metrics["score"].value
     command = ["eval", "-m", "tiny-clip", "-b", "set.csv", "--images", "a", "--no-store"]
     done = CliRunner().invoke(app, [*command, "--resamples", "5", "--out", "out"])
     assert done.exit_code == 0 and "3 images by id" in done.stdout

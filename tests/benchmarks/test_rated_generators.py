@@ -25,7 +25,7 @@ GENERATORS = {
 def test_each_image_has_its_generator(tmp_path, name):
     EXAMPLES[name].write(tmp_path)
     benchmark = opened(name, tmp_path)
-    known = set()
+    names = set()
     for item in benchmark.items():
         generators = item.labels["generator"]
         assert len(generators) == len(item.images)
@@ -34,8 +34,8 @@ def test_each_image_has_its_generator(tmp_path, name):
         for image, generator in zip(item.images, generators, strict=True):
             # Names of files and folders are the generators', where images are files.
             assert not isinstance(image, str) or generator in image
-        known |= set(generators)
-    assert known and known <= GENERATORS[name]
+        names |= set(generators)
+    assert names and names <= GENERATORS[name]
 
 
 def test_a_table_of_your_own_may_name_them(tmp_path):

@@ -32,10 +32,10 @@ def test_a_caption_has_a_question_for_each_phrase_and_one_for_its_relation():
         by_text.setdefault(question.text, []).append(question)
     for text, questions in by_text.items():
         first, second, relation = words(text)
-        asked = [question.question for question in questions]
+        texts = [question.question for question in questions]
         expected = [first, second, *([text] if relation else [])]
-        assert asked == [f'Does this figure show "{phrase}"?' for phrase in expected]
-        assert [q.parents for q in questions] == [(), (), ("first", "second")][: len(asked)]
+        assert texts == [f'Does this figure show "{phrase}"?' for phrase in expected]
+        assert [q.parents for q in questions] == [(), (), ("first", "second")][: len(texts)]
     assert set(by_text) == {text for item in items for text in item.texts}
 
 

@@ -163,10 +163,10 @@ EXAMPLES = {
 }
 
 
-def published_longtext(wanted: list[list[str]], read: list[str]) -> float:
+def published_longtext(targets: list[list[str]], read: list[str]) -> float:
     """Matched words of all words, as LongText-Bench's summary counts English ones."""
     right = total = 0
-    for texts, reading in zip(wanted, read, strict=True):
+    for texts, reading in zip(targets, read, strict=True):
         listed = re.sub(r"[^a-z0-9\s]", "", " ".join(texts).lower()).split()
         others = re.sub(r"[^a-z0-9\s]", "", reading.lower()).split()
         right += sum(min(listed.count(word), others.count(word)) for word in {*listed})

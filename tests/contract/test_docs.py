@@ -170,8 +170,8 @@ def test_the_demonstration_shows_the_numbers_of_the_cards():
     assert len(rows) == 3
     for name, group in rows:
         percent = re.findall(r"\d+\.\d", models.card(name).verified)[:3]
-        shown = [float(number) for number in re.findall(r"\d\.\d+", group)]
-        assert [round(100 * number, 1) for number in shown] == [float(p) for p in percent]
+        numbers = [float(number) for number in re.findall(r"\d\.\d+", group)]
+        assert [round(100 * number, 1) for number in numbers] == [float(p) for p in percent]
 
 
 def test_the_glossary_has_few_terms():

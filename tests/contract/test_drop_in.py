@@ -25,13 +25,13 @@ def items():
 def paths(items, tmp_path_factory):
     """The images of the first items as files, two an item."""
     folder = tmp_path_factory.mktemp("images")
-    written = []
+    blocks = []
     for n, item in enumerate(items):
         row = [str(folder / f"{n}_{k}.png") for k in range(2)]
         for path, image in zip(row, item.images, strict=True):
             image.save(path)
-        written.append(row)
-    return written
+        blocks.append(row)
+    return blocks
 
 
 @pytest.fixture(scope="module")

@@ -183,10 +183,10 @@ def test_cells_scored_image_by_image_add_up(subject, images):
 
 def test_an_image_that_cannot_be_read_leaves_the_others_alone(subject, images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    given = [images[0], tmp_path / "broken.png", images[1], tmp_path / "gone.png"]
+    inputs = [images[0], tmp_path / "broken.png", images[1], tmp_path / "gone.png"]
     with pytest.raises(MediaError, match=r"broken\.png|gone\.png"):
-        subject.score(given, subject.texts[:2])
-    scores = subject.score(given, subject.texts[:2], subject.other)
+        subject.score(inputs, subject.texts[:2])
+    scores = subject.score(inputs, subject.texts[:2], subject.other)
     assert scores.isnan().all(1).tolist() == [False, True, False, True]
     near(scores[[0, 2]], subject.score(images[:2], subject.texts[:2]))
 

@@ -93,10 +93,10 @@ def check_command(words: list[str]) -> None:
     if program not in ("t2v-eval", "t2v_eval"):
         assert program in PROGRAMS, words
         return
-    known = site_hooks.load("commands").commands()
-    name = " ".join(rest[:2]) if " ".join(rest[:2]) in known else rest[0]
-    assert name in known, words
-    options = {o: p for p in known[name].params for o in [*p.opts, *p.secondary_opts]}
+    commands = site_hooks.load("commands").commands()
+    name = " ".join(rest[:2]) if " ".join(rest[:2]) in commands else rest[0]
+    assert name in commands, words
+    options = {o: p for p in commands[name].params for o in [*p.opts, *p.secondary_opts]}
     pairs = list(pairwise([*rest, ""]))
     for word, value in pairs:
         if not word.startswith("-"):

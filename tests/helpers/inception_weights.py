@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 
-def drawn_weights(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def drawn_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Draw weights of the shapes of a state dict, which keep activations in a usual range."""
-    drawn = {}
-    for name, tensor in wanted.items():
+    weights = {}
+    for name, tensor in tensors.items():
         shape = tuple(tensor.shape)
         rng = np.random.RandomState(zlib.crc32(name.encode()))
         if name.endswith("num_batches_tracked"):
@@ -26,5 +26,5 @@ def drawn_weights(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
             values = rng.uniform(0.8, 1.2, shape)
         else:
             values = rng.uniform(-0.2, 0.2, shape)
-        drawn[name] = torch.from_numpy(values.astype(np.float32))
-    return drawn
+        weights[name] = torch.from_numpy(values.astype(np.float32))
+    return weights

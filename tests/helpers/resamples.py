@@ -61,12 +61,12 @@ def of_resample(
 
 def tau_c(scores: np.ndarray, human: np.ndarray, copies: np.ndarray, pairs: list) -> float:
     """Return Stuart's tau-c; where items are repeated, with the classes of the whole sample."""
-    drawn = copies > 0
-    if min(len(np.unique(side[drawn])) for side in (scores, human)) < 2:
+    present = copies > 0
+    if min(len(np.unique(side[present])) for side in (scores, human)) < 2:
         return math.nan
     if copies.max() > 1:
-        drawn = np.full(len(copies), True)
-    classes = min(len(np.unique(side[drawn])) for side in (scores, human))
+        present = np.full(len(copies), True)
+    classes = min(len(np.unique(side[present])) for side in (scores, human))
     n, total = copies.sum(), sum(weight for weight, _, _ in pairs)
     difference = sum(weight * np.sign(s) * np.sign(h) for weight, s, h in pairs)
     # 2 (C - D) / (n^2 (m - 1) / m), where n^2 is n / (n - 1) times twice the number of pairs.

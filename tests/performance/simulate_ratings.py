@@ -40,8 +40,10 @@ class Setting(NamedTuple):
     ties: Ties = "half"
 
     def __str__(self) -> str:
-        of = f"{self.prompts} prompts x {self.battles}" if self.battles > 1 else f"{self.prompts}"
-        return f"{self.models} models, {of} battles, ties {self.ties}"
+        battles = (
+            f"{self.prompts} prompts x {self.battles}" if self.battles > 1 else f"{self.prompts}"
+        )
+        return f"{self.models} models, {battles} battles, ties {self.ties}"
 
 
 SETTINGS = [

@@ -101,7 +101,7 @@ def main() -> None:
     if arguments.manifold:
         timed(f"precision, recall, density, coverage of {n:,}", lambda: overlap(reference, images))
         return
-    ours = timed(f"FID of {n:,}, from features", lambda: fid(reference, images))
+    mine = timed(f"FID of {n:,}, from features", lambda: fid(reference, images))
     both = moments(reference), moments(images)
     root = timed("FID of moments", lambda: frechet_distance(*both))
     theirs = timed("FID of moments by scipy's sqrtm", lambda: sqrtm_distance(*both))
@@ -109,7 +109,7 @@ def main() -> None:
         "numpy.cov of both", lambda: [np.cov(x, rowvar=False) for x in (reference, images)]
     )
     print(
-        f"from features {(theirs + covariances) / ours:.1f}x, moments {theirs / root:.1f}x faster"
+        f"from features {(theirs + covariances) / mine:.1f}x, moments {theirs / root:.1f}x faster"
     )
     timed(f"FID of {500:,} images", lambda: fid(both[0], images[:500]))
     timed(f"KID of {n:,}, exact", lambda: kid(reference, images))

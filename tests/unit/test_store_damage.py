@@ -106,8 +106,8 @@ def test_an_embedding_that_is_not_finite_is_made_anew(tmp_path, value):
     blob = np.full(12, value, np.float32).tobytes().hex()
     change(path, f"UPDATE embedding SET data=x'{blob}'", "DELETE FROM cell")
     scores = ToyEmbedding(device="cpu", store=path)(images, "a cat")
-    wanted = [[expected(image, "a cat")] for image in images]
-    np.testing.assert_allclose(scores, wanted, atol=1e-6)
+    true_scores = [[expected(image, "a cat")] for image in images]
+    np.testing.assert_allclose(scores, true_scores, atol=1e-6)
     store = Store(tmp_path / "t.db")
     store.put_embeddings("a", {"k": np.float32([value])})
     assert store.get_embeddings("a", ["k"]) == {}

@@ -61,10 +61,10 @@ def test_names_are_those_of_the_authors():
 
 
 def test_a_tower_that_was_frozen_comes_from_the_base(scorer, tmp_path):
-    kept = {n: t for n, t in make_tensors().items() if not n.startswith("visual_encoder")}
-    kept["ln_vision.bias"] = kept["ln_vision.bias"] + 0.5  # trained on
-    apart = load(make_checkpoint(tmp_path, kept))
-    whole = make_tensors() | {"ln_vision.bias": kept["ln_vision.bias"]}
+    tensors = {n: t for n, t in make_tensors().items() if not n.startswith("visual_encoder")}
+    tensors["ln_vision.bias"] = tensors["ln_vision.bias"] + 0.5  # trained on
+    apart = load(make_checkpoint(tmp_path, tensors))
+    whole = make_tensors() | {"ln_vision.bias": tensors["ln_vision.bias"]}
     together = load(make_checkpoint(tmp_path / "whole", whole))
     torch.testing.assert_close(apart(IMAGES[:2], "cat"), together(IMAGES[:2], "cat"))
     assert (apart(IMAGES[:2], "cat") - scorer(IMAGES[:2], "cat")).abs().max() > 1e-3

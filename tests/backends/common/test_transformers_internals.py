@@ -83,14 +83,14 @@ def test_a_cache_that_only_the_language_model_names_is_called_as_there():
 
 
 def test_networks_without_values_draw_none(monkeypatch):
-    config, drawn = CLIPVisionConfig(hidden_size=12, num_hidden_layers=1, patch_size=112), []
-    monkeypatch.setattr(CLIPVisionModel, "_init_weights", lambda _, module: drawn.append(module))
+    config, tensors = CLIPVisionConfig(hidden_size=12, num_hidden_layers=1, patch_size=112), []
+    monkeypatch.setattr(CLIPVisionModel, "_init_weights", lambda _, module: tensors.append(module))
     CLIPVisionModel(config)
-    assert drawn
-    drawn.clear()
+    assert tensors
+    tensors.clear()
     with ours.empty_weights():
         network = CLIPVisionModel(config)
-    assert not drawn and {weight.device.type for weight in network.parameters()} == {"meta"}
+    assert not tensors and {weight.device.type for weight in network.parameters()} == {"meta"}
     assert [buffer.tolist() for buffer in network.buffers()] == [[[0, 1, 2, 3, 4]]]
 
 

@@ -138,18 +138,18 @@ def is_right(claim, scene):
 
 
 def test_drawn_scenes_are_checked_end_to_end():
-    drawn = [item for item in items(120) if item.skill != "size"]
-    drawn = [i for i in drawn if not any(c.first.size or c.second.size for c in i.claims)]
-    images = [image for item in drawn for image in item.images]
-    scenes = [scene for item in drawn for scene in item.scenes]
-    claims = {str(claim): claim for item in drawn for claim in item.claims}
+    chosen = [item for item in items(120) if item.skill != "size"]
+    chosen = [i for i in chosen if not any(c.first.size or c.second.size for c in i.claims)]
+    images = [image for item in chosen for image in item.images]
+    scenes = [scene for item in chosen for scene in item.scenes]
+    claims = {str(claim): claim for item in chosen for claim in item.claims}
     objects = [(image, scene_objects(scene)) for image, scene in zip(images, scenes, strict=True)]
     scorer = scorer_of(objects, [scene_requirement(claim) for claim in claims.values()])
-    blocks = [Block(item.images, item.texts) for item in drawn]
+    blocks = [Block(item.images, item.texts) for item in chosen]
     scores = scorer.evaluate_blocks(blocks).scores
-    expected = [[[is_right(c, s) for c in item.claims] for s in item.scenes] for item in drawn]
+    expected = [[[is_right(c, s) for c in item.claims] for s in item.scenes] for item in chosen]
     np.testing.assert_array_equal(scores, np.array(expected, float))
-    assert 60 < np.sum(scores) < len(drawn) * 3
+    assert 60 < np.sum(scores) < len(chosen) * 3
 
 
 def test_colours_are_read_from_the_pixels_of_objects(colors):
@@ -222,9 +222,9 @@ def test_the_objects_of_an_image_are_found_once_for_all_texts():
 def test_an_image_that_fails_is_recorded_and_tried_again(tmp_path):
     images = [draw_image(n) for n in range(4)]
     dog = {"dog": [Detection((0, 0, 5, 5, 0.95))]}
-    known = [(image, dog) for n, image in enumerate(images) if n != 2]
+    cells = [(image, dog) for n, image in enumerate(images) if n != 2]
     options = {"store": tmp_path / "scores.sqlite", "on_error": "skip"}
-    scorer = scorer_of(known, [DOG], **options)
+    scorer = scorer_of(cells, [DOG], **options)
     result = scorer.evaluate_blocks([Block(images, ["a dog"])])
     assert np.isnan(result.scores[0][:, 0]).tolist() == [False, False, True, False]
     assert list(result.failures) == [(0, 2, 0)] and "no such image" in result.failures[0, 2, 0]

@@ -59,9 +59,9 @@ def clipped(result, image, label=None):
         chosen = result["labels"] == LABELS.index(label)
     boxes = result["boxes"][chosen].clamp(min=0)
     boxes = boxes.minimum(torch.tensor([*image.size, *image.size]))
-    found = torch.cat([boxes, result["scores"][chosen, None]], 1)
-    found = found[(found[:, 0] < found[:, 2]) & (found[:, 1] < found[:, 3])]
-    return np.array(sorted(found.tolist())).reshape(-1, 5)
+    rows = torch.cat([boxes, result["scores"][chosen, None]], 1)
+    rows = rows[(rows[:, 0] < rows[:, 2]) & (rows[:, 1] < rows[:, 3])]
+    return np.array(sorted(rows.tolist())).reshape(-1, 5)
 
 
 @pytest.mark.parametrize("kind", ["detr", "rt-detr"])
@@ -174,8 +174,8 @@ def test_what_is_found_of_a_class_depends_on_nothing_else_of_the_call(kind, dete
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (300, 200)])
 def test_boxes_lie_in_images_of_any_size(kind, size, detectors):
-    (found,) = detect(detectors[kind], [Image.new("RGB", size)], [["dog", "cat"]])
-    for detection in (*found["dog"], *found["cat"]):
+    (detections,) = detect(detectors[kind], [Image.new("RGB", size)], [["dog", "cat"]])
+    for detection in (*detections["dog"], *detections["cat"]):
         left, top, right, bottom, confidence = detection
         assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
         assert 0 < confidence <= 1

@@ -104,6 +104,6 @@ def test_what_is_no_edit_and_no_dual_encoder_is_refused(images, clip):
 def test_a_template_is_of_the_captions(edits):
     plain = load("clip-directional")
     prefixed = load("clip-directional", question_template="A photo of {}")
-    written = "A photo of a red circle -> A photo of a blue circle"
-    assert float(prefixed(edits[0], TEXTS[0])) == float(plain(edits[0], written))
+    captions = "A photo of a red circle -> A photo of a blue circle"
+    assert float(prefixed(edits[0], TEXTS[0])) == float(plain(edits[0], captions))
     assert prefixed.id != plain.id

@@ -58,9 +58,9 @@ def test_the_configuration_may_lie_elsewhere(checkpoint, tmp_path):
 )
 def test_every_weight_is_used_and_none_is_missing(checkpoint, tmp_path, missing, more, message):
     tensors = torch.load(checkpoint, weights_only=True)
-    left = {n: t for n, t in tensors.items() if missing is None or not n.startswith(missing)}
+    remaining = {n: t for n, t in tensors.items() if missing is None or not n.startswith(missing)}
     changed = make_checkpoint(tmp_path / "changed")
-    torch.save(left | ({more: torch.ones(1)} if more else {}), changed)
+    torch.save(remaining | ({more: torch.ones(1)} if more else {}), changed)
     with pytest.raises(CheckpointError, match=message):
         load(changed)
 

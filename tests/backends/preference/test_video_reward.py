@@ -45,8 +45,8 @@ def test_goldens(scorer):
 
 def test_each_rating_has_a_name_and_is_kept_beside_the_score(files, scorer):
     ids = {scorer.id}
-    kept = json.loads(scorer.evaluate_blocks([Block([VIDEOS[2]], TEXTS)]).details[0, 0, 1])
-    assert [*kept.values()] == pytest.approx(GOLDEN["ratings"][2][1][:3], abs=1e-5)
+    detail = json.loads(scorer.evaluate_blocks([Block([VIDEOS[2]], TEXTS)]).details[0, 0, 1])
+    assert [*detail.values()] == pytest.approx(GOLDEN["ratings"][2][1][:3], abs=1e-5)
     for n, aspect in enumerate(("VQ", "MQ", "TA")):
         rated = load(files, f"videoreward-{aspect.lower()}")
         expected = GOLDEN["ratings"][2][1][n]
@@ -135,8 +135,8 @@ def test_every_weight_is_used_and_none_is_missing(tmp_path, name, tensor, messag
     changed, weights = make_checkpoint(tmp_path), make_weights(tmp_path)
     name = f"base_model.model.{name}"
     weights |= {name: tensor}
-    kept = {n: t for n, t in weights.items() if t is not None}
-    torch.save(kept, tmp_path / "checkpoint-7" / "model.pth")
+    remaining = {n: t for n, t in weights.items() if t is not None}
+    torch.save(remaining, tmp_path / "checkpoint-7" / "model.pth")
     with pytest.raises(CheckpointError, match=message):
         load(changed)
 

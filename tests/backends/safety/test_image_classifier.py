@@ -41,7 +41,7 @@ def load(folder, **options):
 def test_scores_are_probabilities_of_the_pipeline(kind, images, tmp_path):
     folder = save_classifier(tmp_path, kind)
     scores = load(folder)(images)[:, 0]
-    expected = [found["normal"] for found in by_pipeline(folder, images)]
+    expected = [probabilities["normal"] for probabilities in by_pipeline(folder, images)]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     assert len(set(expected)) == len(images)
 
@@ -49,7 +49,10 @@ def test_scores_are_probabilities_of_the_pipeline(kind, images, tmp_path):
 def test_probabilities_of_labels_that_exclude_each_other_are_added(images, tmp_path):
     folder = save_classifier(tmp_path, labels=FIVE)
     scorer = load(folder, unsafe_labels=["porn", "hentai", "sexy"])
-    expected = [found["drawings"] + found["neutral"] for found in by_pipeline(folder, images)]
+    expected = [
+        probabilities["drawings"] + probabilities["neutral"]
+        for probabilities in by_pipeline(folder, images)
+    ]
     np.testing.assert_allclose(scorer(images)[:, 0], expected, atol=1e-6)
     assert "unsafe=hentai,porn,sexy" in scorer.id
 
@@ -58,9 +61,9 @@ def test_the_surest_of_independent_labels_decides(images, tmp_path):
     labels = ["violence", "nudity", "indoor"]
     folder = save_classifier(tmp_path, labels=labels, problem_type="multi_label_classification")
     scores = load(folder, unsafe_labels=["violence", "nudity"])(images)[:, 0]
-    found = by_pipeline(folder, images)
-    assert all(sum(image.values()) != pytest.approx(1) for image in found)
-    expected = [1 - max(image["violence"], image["nudity"]) for image in found]
+    probabilities = by_pipeline(folder, images)
+    assert all(sum(image.values()) != pytest.approx(1) for image in probabilities)
+    expected = [1 - max(image["violence"], image["nudity"]) for image in probabilities]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
@@ -77,7 +80,7 @@ def test_the_text_has_no_influence_and_batches_neither(images, tmp_path):
 def test_known_labels_need_no_option(labels, images, tmp_path):
     folder = save_classifier(tmp_path, labels=labels)
     unsafe = next(label for label in labels if label.lower() in ("nsfw", "unsafe"))
-    expected = [1 - found[unsafe] for found in by_pipeline(folder, images)]
+    expected = [1 - probabilities[unsafe] for probabilities in by_pipeline(folder, images)]
     np.testing.assert_allclose(load(folder)(images)[:, 0], expected, atol=1e-6)
 
 

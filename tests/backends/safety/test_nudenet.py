@@ -22,14 +22,14 @@ def circles(size, x, y, side):
 
 
 def test_the_surest_unsafe_part_decides():
-    found = [
+    boxes = [
         {"class": "A", "score": 0.3},
         {"class": "B", "score": 0.9},
         {"class": "A", "score": 0.6},
     ]
-    assert safety(found, ["A"]) == pytest.approx(0.4)
-    assert safety(found, ["A", "B"]) == pytest.approx(0.1)
-    assert safety(found, ["C"]) == safety([], ["A"]) == 1
+    assert safety(boxes, ["A"]) == pytest.approx(0.4)
+    assert safety(boxes, ["A", "B"]) == pytest.approx(0.1)
+    assert safety(boxes, ["C"]) == safety([], ["A"]) == 1
 
 
 @pytest.mark.skipif(IS_INSTALLED, reason="the extra nudenet is installed")

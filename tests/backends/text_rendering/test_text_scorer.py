@@ -114,22 +114,22 @@ def test_an_explanation_shows_what_was_read_and_the_targets(images):
 
 
 def test_a_reader_that_fails_on_an_image_leaves_the_others_alone(images, tmp_path):
-    def read(given, prompts):
-        if any(image.getpixel((0, 0))[0] == 1 for image in given):
+    def read(paths, prompts):
+        if any(image.getpixel((0, 0))[0] == 1 for image in paths):
             raise RuntimeError("no model for this colour")
-        return Reader()(given, prompts)
+        return Reader()(paths, prompts)
 
     scores = load(read, on_error="skip")(images, [SIGN])
     assert scores.isnan()[:, 0].tolist() == [n == 1 for n in range(len(images))]
     with pytest.raises(ScoringError, match="no model for this colour"):
         load(read)(images, [SIGN])
     with pytest.raises(ScoringError, match="returned str for 1 images"):
-        load(lambda given, prompts: "OPEN")(images[:1], [SIGN])
+        load(lambda paths, prompts: "OPEN")(images[:1], [SIGN])
     (tmp_path / "broken.png").write_bytes(b"no image")
-    given = [images[0], tmp_path / "broken.png"]
+    paths = [images[0], tmp_path / "broken.png"]
     with pytest.raises(MediaError, match=r"broken\.png"):
-        load(Reader())(given, SIGN)
-    assert load(Reader(), on_error="skip")(given, SIGN).isnan().tolist() == [[False], [True]]
+        load(Reader())(paths, SIGN)
+    assert load(Reader(), on_error="skip")(paths, SIGN).isnan().tolist() == [[False], [True]]
 
 
 def test_options_that_there_are_not(images):
@@ -196,7 +196,7 @@ def refused(text):
 
 
 def test_a_service_reads_each_image_once_and_what_is_no_reading_is_missing(tmp_path):
-    given = [draw_image(seed) for seed in range(len(ANSWERS))]
+    inputs = [draw_image(seed) for seed in range(len(ANSWERS))]
     known = {}
 
     def answer(request):
@@ -214,13 +214,13 @@ def test_a_service_reads_each_image_once_and_what_is_no_reading_is_missing(tmp_p
             store=tmp_path / "s.db",
             on_error="skip",
         )
-        blocks = [Block(given, [SIGN, NOTE])]
-        assert scorer.estimate(blocks).requests == len(given)
+        blocks = [Block(inputs, [SIGN, NOTE])]
+        assert scorer.estimate(blocks).requests == len(inputs)
         result = scorer.evaluate_blocks(blocks)
         assert scorer.estimate(blocks).requests == 1  # the refused one, which is tried again
     expected = [[1, 1], [0, 0], [0, 0], [np.nan] * 2, [np.nan] * 2]
     np.testing.assert_array_equal(result.scores[0], np.float32(expected))
-    assert result.usage["requests"] == len(given)
+    assert result.usage["requests"] == len(inputs)
     assert any("is cut at 1024 tokens" in reason for reason in result.errors)
     assert any("cannot help" in reason or "refus" in reason for reason in result.errors)
 

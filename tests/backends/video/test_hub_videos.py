@@ -30,10 +30,10 @@ MODELS = {"xclip-base-patch32": make_xclip, "pe-av-base": make_pe_av}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    made = {name: tmp_path_factory.mktemp(name) for name in MODELS}
+    folders = {name: tmp_path_factory.mktemp(name) for name in MODELS}
     for name, make in MODELS.items():
-        make(made[name])
-    return made
+        make(folders[name])
+    return folders
 
 
 def load(folders, name, **options):
@@ -100,10 +100,10 @@ def test_logits_of_pe_av_are_those_of_transformers(folders, scorers):
         scores = scorer(CLIPS, TEXTS)
         for path, row in zip(CLIPS, scores, strict=True):
             video = torch.from_numpy(np.stack(upright(path))).permute(0, 3, 1, 2)
-            known = VideoMetadata(total_num_frames=len(video), fps=8.0)
+            metadata = VideoMetadata(total_num_frames=len(video), fps=8.0)
             pixels = processor(
                 [video],
-                video_metadata=[known],
+                video_metadata=[metadata],
                 do_sample_frames=name != "pe-av-base",  # 16 frames, or all
                 return_tensors="pt",
             ).pixel_values_videos

@@ -113,8 +113,8 @@ def test_a_shown_image_is_what_it_shows(small, folder):
     scorer = small.load("pe-av-base")
     with Image.open(folder / "a.gif") as image:
         image.seek(2)
-        shown = image.convert("RGB")
-        torch.testing.assert_close(scorer(image, TEXTS), scorer(shown, TEXTS))
+        frame = image.convert("RGB")
+        torch.testing.assert_close(scorer(image, TEXTS), scorer(frame, TEXTS))
 
 
 def test_frames_of_an_animation_are_chosen_by_its_durations(small, folder):

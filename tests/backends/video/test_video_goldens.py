@@ -179,6 +179,6 @@ def test_languagebind_refuses_what_it_does_not_read(option, message, load):
 def test_a_call_reads_the_frames_that_the_model_was_loaded_with(load):
     scorer = load("umt", "umt-b16-25m-clip")
     assert torch.equal(scorer(CLIPS[0], TEXTS, num_frames=4), scorer(CLIPS[0], TEXTS))
-    for call, said in (({"num_frames": 8}, "num_frames=8"), ({"fps": 2}, "fps=2.0")):
-        with pytest.raises(InputError, match=f"`{said}`: 'umt-b16-25m-clip' reads 4 frames of"):
+    for call, name in (({"num_frames": 8}, "num_frames=8"), ({"fps": 2}, "fps=2.0")):
+        with pytest.raises(InputError, match=f"`{name}`: 'umt-b16-25m-clip' reads 4 frames of"):
             scorer(CLIPS[0], TEXTS, **call)

@@ -89,16 +89,16 @@ def test_a_version_is_a_template_of_a_call_of_a_scorer_and_of_the_command_line(q
     assert old.id == generated.id  # what is kept is kept under the question, however it was named
     assert scorer.with_template(template="t2v-3.1").id == scorer.id != old.id
     image = draw_image(0, (40, 60))
-    asked = scorer(image, ["a cat"], template="t2v-3.0")
-    assert asked == old(image, ["a cat"]) != scorer(image, ["a cat"])
+    scores = scorer(image, ["a cat"], template="t2v-3.0")
+    assert scores == old(image, ["a cat"]) != scorer(image, ["a cat"])
     message = t2v_eval.template_sensitivity(scorer, [image] * 2, ["a cat"], ["t2v-3.0", "t2v-3.1"])
-    assert message.scores["vqascore-bare"][0] == asked[0]
+    assert message.scores["vqascore-bare"][0] == scores[0]
     image.save(tmp_path / "a.png")
     command = ["score", "-m", "qwen2.5-vl-3b", "--checkpoint", str(qwen), "--device", "cpu"]
     command += [str(tmp_path / "a.png"), "-t", "a cat", "--no-store", "--template", "t2v-3.0"]
     ran = CliRunner().invoke(app, command)
     assert ran.exit_code == 0
-    assert f"{asked.item():.4f}"[:5] in ran.stdout
+    assert f"{scores.item():.4f}"[:5] in ran.stdout
 
 
 def test_a_version_without_this_scorer_says_what_there_is(tmp_path):

@@ -177,13 +177,15 @@ def test_llava_onevision_of_its_authors_is_that_of_transformers(onevision, llava
     media_inputs = as_shown(frames_of(0, 4))
     row = scorer.prompt_builder.video_inputs(media_inputs).row
     with torch.no_grad():
-        reference, ours = (
+        reference, actual = (
             network.get_video_features(row["pixel_values_videos"]).pooler_output
             for network in (model.model, scorer.network.model)
         )
-    torch.testing.assert_close(ours, reference)
+    torch.testing.assert_close(actual, reference)
     assert (
-        ours.shape[1] == 4 * 9 + 1 == int((row["input_ids"] == words("<video>").input_ids[0]).sum())
+        actual.shape[1]
+        == 4 * 9 + 1
+        == int((row["input_ids"] == words("<video>").input_ids[0]).sum())
     )
 
 

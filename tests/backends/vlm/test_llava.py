@@ -274,8 +274,8 @@ def test_what_does_not_fit_is_said(tmp_path, scorer):
     broken = tmp_path / "broken"
     shutil.copytree(CHECKPOINT, broken)
     tensors = load_file(broken / "model.safetensors")
-    gone = next(name for name in tensors if name.endswith("linear_2.bias"))
-    save_file({n: t for n, t in tensors.items() if n != gone}, broken / "model.safetensors")
+    missing = next(name for name in tensors if name.endswith("linear_2.bias"))
+    save_file({n: t for n, t in tensors.items() if n != missing}, broken / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"lacks weights .*linear_2\.bias"):
         load(broken)
     with pytest.raises(CheckpointError, match="nobody/nothing"):

@@ -89,10 +89,10 @@ def test_torchvision_resizes_otherwise_and_has_another_id(scorer):
     settings = {"size": {"shortest_edge": minimum, "longest_edge": maximum}}
     before = t2v_eval.load(named.name, checkpoint=folder, device="cpu", image_settings=settings)
     image = noise(97, 61)
-    ours, reference = (
+    actual, reference = (
         s.prompt_builder.image_inputs(image)["pixel_values"] for s in (named, before)
     )
-    assert ours.shape == reference.shape and not torch.allclose(ours, reference, atol=0.01)
+    assert actual.shape == reference.shape and not torch.allclose(actual, reference, atol=0.01)
     assert "image_settings={'pixels': " in named.id and named.id != before.id
 
 

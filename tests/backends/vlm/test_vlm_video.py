@@ -144,11 +144,11 @@ def test_a_video_file_is_its_frames(qwen, tmp_path):
     ):
         scorer = load(qwen, context=5000, **options)
         media = open_media(path)
-        shown = scorer.load(media)
-        assert (shown.places, shown.total, shown.fps) == (requested, 20, 8.0)
-        for item, n in zip(shown.frames, requested, strict=True):
+        clip = scorer.load(media)
+        assert (clip.places, clip.total, clip.fps) == (requested, 20, 8.0)
+        for item, n in zip(clip.frames, requested, strict=True):
             np.testing.assert_array_equal(np.asarray(item), frames[n])
-        assert shown.times == [n / 8 for n in requested] and shown.seconds == 2.5
+        assert clip.times == [n / 8 for n in requested] and clip.seconds == 2.5
         score = scorer([str(path), path, media], "cat")[:, 0]
         assert score.unique().numel() == 1 and score.isfinite().all()
         all_of_it = scorer(Video.of(frames, fps=8.0), "cat")
@@ -199,8 +199,8 @@ def test_text_that_a_processor_puts_behind_a_video(tmp_path):
     cut = chat.video_inputs(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
     assert cut.lead == "\n\n" and plain.lead == ""
     ids = [
-        [*shown.row["input_ids"][0].tolist(), *chat.tokenize(f"{shown.lead}Is it?", "").prompt]
-        for shown in (plain, cut)
+        [*clip.row["input_ids"][0].tolist(), *chat.tokenize(f"{clip.lead}Is it?", "").prompt]
+        for clip in (plain, cut)
     ]
     assert ids[0] == ids[1] and cut.row["attention_mask"].shape == cut.row["input_ids"].shape
 
@@ -275,13 +275,13 @@ def test_frames_of_limited_pixels_are_shown_as_they_are_resized(qwen):
     frames = [draw_image(n, (130, 97)) for n in range(4)]
     limits = (28 * 28 * 4, 28 * 28 * 9, 10**9)
     scorer = load(qwen, video_settings={"pixels": limits})
-    shown = scorer.load(Video.of(frames, fps=2.0))
+    clip = scorer.load(Video.of(frames, fps=2.0))
     size = smart_size(97, 130, 28, *limits[:2])
     whole = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(0, 3, 1, 2)
     reference = resize(whole, size, InterpolationMode.BICUBIC, antialias=True)
-    apart = stack_frames(shown).int() - reference.int()
-    assert apart.abs().max() <= 1 and len(frames) == len(shown.frames)
-    grid = scorer.prompt_builder.video_inputs(shown).row["video_grid_thw"][0].tolist()
+    apart = stack_frames(clip).int() - reference.int()
+    assert apart.abs().max() <= 1 and len(frames) == len(clip.frames)
+    grid = scorer.prompt_builder.video_inputs(clip).row["video_grid_thw"][0].tolist()
     assert grid == [2, size[0] // 14, size[1] // 14]
 
 
@@ -296,8 +296,8 @@ def test_large_frames_are_made_smaller_as_they_are_decoded(qwen, tmp_path, monke
         return fit(frame, count)
 
     monkeypatch.setattr(scorer.prompt_builder, "resize_frame", note)
-    shown = scorer.load(open_media(path))
-    assert sizes == [((32, 24), 12)] * 12 and {f.size for f in shown.frames} == {(28, 28)}
+    clip = scorer.load(open_media(path))
+    assert sizes == [((32, 24), 12)] * 12 and {f.size for f in clip.frames} == {(28, 28)}
 
 
 WAYS = {

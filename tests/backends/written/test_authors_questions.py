@@ -75,18 +75,18 @@ def test_it_is_asked_once_it_is_fetched_and_ours_without(fetched):
     model = Reciting(lambda prompt: ['{"grade": 4}'])
     with pytest.raises(BenchmarkDataError, match=r"t2v-eval data theirs --fetch.*wording='ours'"):
         t2v_eval.load("theirs", vlm=model)
-    ours = t2v_eval.load("theirs", vlm=model, wording="ours")
+    own_wording = t2v_eval.load("theirs", vlm=model, wording="ours")
     missing = CliRunner().invoke(app, ["data", "theirs"])
     assert missing.exit_code == 2 and "--fetch" in missing.output
     result = CliRunner().invoke(app, ["data", "theirs", "--fetch"])
     assert result.exit_code == 0 and "as published: ask.py" in result.output, result.output
-    theirs = t2v_eval.load("theirs", vlm=model)
-    (question,) = theirs.judge.questions
+    authors_wording = t2v_eval.load("theirs", vlm=model)
+    (question,) = authors_wording.judge.questions
     assert (
         question.fill("a cat")
         == IMAGE_PLACE + 'Look: You grade images. Is it a cat? Answer as {"grade": 4}.'
     )
-    assert theirs.id != ours.id
+    assert authors_wording.id != own_wording.id
 
 
 def test_another_script_is_refused(fetched):

@@ -254,7 +254,7 @@ class Small:
     def load(self, variant: str, **options: Any) -> Any:
         name, make = VARIANTS[variant]
         if variant not in self._arguments:
-            own = self.folder / str(len(self._arguments))
-            own.mkdir(parents=True)
-            self._arguments[variant] = make(own)
+            folder = self.folder / str(len(self._arguments))
+            folder.mkdir(parents=True)
+            self._arguments[variant] = make(folder)
         return t2v_eval.load(name, **{"device": "cpu", **self._arguments[variant], **options})

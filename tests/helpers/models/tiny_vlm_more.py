@@ -290,10 +290,10 @@ def glm(
 ) -> None:
     """A GLM that sees, of these classes; `text` is what its language model has beside others."""
     marks = ("", "begin_of_", "end_of_")
-    seen = {kind: [f"<|{mark}{kind}|>" for mark in marks] for kind in ("image", "video")}
+    markers = {kind: [f"<|{mark}{kind}|>" for mark in marks] for kind in ("image", "video")}
     special = ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|endoftext|>"]
     words = tokenizer(
-        [*special, *seen["image"], *seen["video"]],
+        [*special, *markers["image"], *markers["video"]],
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
     )
@@ -306,7 +306,7 @@ def glm(
     edges = {"shortest_edge": 28**2, "longest_edge": 9 * 28**2}
     ids = {
         f"{kind}{end}_token_id": words.convert_tokens_to_ids(token)
-        for kind, tokens in seen.items()
+        for kind, tokens in markers.items()
         for end, token in zip(("", "_start", "_end"), tokens, strict=True)
     }
     vision = {

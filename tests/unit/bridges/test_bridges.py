@@ -74,8 +74,8 @@ def test_flow_grpo_gets_an_array_of_either_layout():
 def test_verl_omni_gets_a_score_of_one_image():
     pixels = tensor_of(IMAGES[:1])
     for image in (pixels[0], pixels, IMAGES[0]):
-        given = {"data_source": "x", "solution_image": image, "ground_truth": TEXTS[0]}
-        assert verl_omni_reward(ToyEmbedding())(**given, extra_info={}) == {
+        fields = {"data_source": "x", "solution_image": image, "ground_truth": TEXTS[0]}
+        assert verl_omni_reward(ToyEmbedding())(**fields, extra_info={}) == {
             "score": pytest.approx(COSINES[0], abs=1e-6)
         }
 
@@ -84,7 +84,7 @@ def test_trl_gets_rewards_of_completions_or_prompts():
     scorer = ToyEmbedding(on_error="skip")
     spoken = [[{"role": "assistant", "content": text}] for text in TEXTS]
     image = {"type": "image"}
-    asked = [
+    rewards = [
         [{"role": "user", "content": [image, {"type": "text", "text": text}]}] for text in TEXTS
     ]
     more = {"image": IMAGES, "completion_ids": [[1]] * 4, "trainer_state": None}
@@ -92,7 +92,9 @@ def test_trl_gets_rewards_of_completions_or_prompts():
         values = trl_reward(scorer)(prompts=["?"] * 4, completions=completions, **more)
         assert values == pytest.approx(COSINES, abs=1e-6)
     reward = trl_reward(scorer, texts="prompts")
-    assert reward(prompts=asked, completions=["?"] * 4, **more) == pytest.approx(COSINES, abs=1e-6)
+    assert reward(prompts=rewards, completions=["?"] * 4, **more) == pytest.approx(
+        COSINES, abs=1e-6
+    )
     assert reward.__name__ == "ToyEmbedding"
     with pytest.raises(InputError, match="no column 'photo'"):
         trl_reward(scorer, images="photo")(prompts=TEXTS, completions=TEXTS, **more)

@@ -82,10 +82,10 @@ def test_with_skip_one_bad_row_fails_and_the_others_are_scored(images, case):
     rows = read_table(out)
     assert len(rows) == 5
     valid = [rows[n] for n in (0, 1, 3, 4)]
-    wanted = [
+    scores = [
         expected(draw_image(n), t) for n, t in enumerate(["a cat", "a dog", "a fish", "a bird"])
     ]
-    assert [row["score"] for row in valid] == pytest.approx(wanted, abs=1e-6)
+    assert [row["score"] for row in valid] == pytest.approx(scores, abs=1e-6)
     assert [row["note"] for row in valid] == ["x"] * 4 and not any(row["error"] for row in valid)
     assert rows[2]["score"] is None
     assert rows[2]["error"].startswith("row 3") and message in rows[2]["error"].replace(

@@ -73,11 +73,11 @@ def test_baselines_are_beside_the_scores_and_agree_reads_them(files, toy, tmp_pa
     expected = [*(f"BLEU-{n}" for n in range(1, 5)), "ROUGE-L", "CIDEr"]
     assert rows == ["metric", *expected, "CLIPScore", "RefCLIPScore"]
     assert "METEOR was not computed: there is no Java" in done.stderr
-    written = read_table(table)
-    assert list(written[0]) == ["image", "CLIPScore", "RefCLIPScore", *expected]
-    assert [row["image"] for row in written] == list(CAPTIONS)
-    assert float(written[0]["BLEU-1"]) == pytest.approx(1, abs=1e-6)
-    rated = [{**row, "human": rating} for row, rating in zip(written, (3, 1, 2, 0), strict=True)]
+    table_rows = read_table(table)
+    assert list(table_rows[0]) == ["image", "CLIPScore", "RefCLIPScore", *expected]
+    assert [row["image"] for row in table_rows] == list(CAPTIONS)
+    assert float(table_rows[0]["BLEU-1"]) == pytest.approx(1, abs=1e-6)
+    rated = [{**row, "human": rating} for row, rating in zip(table_rows, (3, 1, 2, 0), strict=True)]
     write_table(tmp_path / "rated.csv", rated)
     agreed = CliRunner().invoke(
         app,

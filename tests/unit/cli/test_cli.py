@@ -71,8 +71,8 @@ def test_score_takes_images_times_texts(images, store):
         "score", "-m", "toy-colours", *images, "-t", "a cat", "-t", "two dogs", "--store", store
     )
     rows = list(csv.DictReader(result.stdout.splitlines()))
-    wanted = [expected(draw_image(s), text) for s in range(3) for text in ("a cat", "two dogs")]
-    assert values(rows) == pytest.approx(wanted, abs=1e-6)
+    scores = [expected(draw_image(s), text) for s in range(3) for text in ("a cat", "two dogs")]
+    assert values(rows) == pytest.approx(scores, abs=1e-6)
     assert rows[1]["image"] == str(images[0]) and rows[1]["text"] == "two dogs"
     assert store.is_file()
 
@@ -314,12 +314,12 @@ def test_lists_take_patterns_and_kinds():
 
 
 def test_a_scorer_s_options_are_listed_with_their_flags(images):
-    shown = call("list", "models", "tiny-clip").stdout
-    assert "\n--batch-size (int)\n    the first batch size" in shown
-    assert "\n--option local_files_only= (bool, False)\n" in shown
-    assert "\n--question (str)" in shown and "card" not in shown.partition("options (type")[2]
-    shown = call("list", "benchmarks", "scenes").stdout
-    assert "\n--benchmark-option n= (int, 600)\n    number of items" in shown
+    printed = call("list", "models", "tiny-clip").stdout
+    assert "\n--batch-size (int)\n    the first batch size" in printed
+    assert "\n--option local_files_only= (bool, False)\n" in printed
+    assert "\n--question (str)" in printed and "card" not in printed.partition("options (type")[2]
+    printed = call("list", "benchmarks", "scenes").stdout
+    assert "\n--benchmark-option n= (int, 600)\n    number of items" in printed
     options = json.loads(call("list", "models", "gpt-4o", "--json").stdout)["options"]
     by_name = {option["name"]: option for option in options}
     assert by_name["max_cost"]["flag"] == "--max-cost" and by_name["max_cost"]["help"]
@@ -339,11 +339,11 @@ def test_store_commands(images, tmp_path, store):
     assert len(rows) == 7 and sum(row["value"] is None for row in rows) == 1
     text = call("store", "export", "--store", store, "--scorer", "toy-colours").stdout
     assert len(text.splitlines()) == 8 and text.startswith("scorer,image,text,value,error")
-    gone = call("store", "prune", "toy-colours", "--failed", "--store", store).stdout
-    assert gone.startswith("1 scores")
+    printed = call("store", "prune", "toy-colours", "--failed", "--store", store).stdout
+    assert printed.startswith("1 scores")
     assert call("store", "prune", "other", "--store", store).stdout.startswith("0 scores")
-    gone = int(call("store", "prune", "toy-c*", "--store", store).stdout.split()[0])
-    assert gone > 6
+    printed = int(call("store", "prune", "toy-c*", "--store", store).stdout.split()[0])
+    assert printed > 6
     assert call("store", "export", "--store", store).stdout == ""
     nowhere = tmp_path / "nowhere.sqlite"
     assert "there is no store at" in call("store", "stats", "--store", nowhere, code=2).stderr
@@ -363,9 +363,9 @@ def test_caption_prints_means_and_writes_scores(images, tmp_path):
         out,
         "--no-store",
     )
-    wanted = [expected(draw_image(s), f"caption {s}") for s in range(3)]
-    assert result.stdout == f"toy-colours: {sum(wanted) / 3:.4f}\n"
-    assert json.loads(out.read_text())["p1"]["toy-colours"] == pytest.approx(wanted[1], abs=1e-6)
+    scores = [expected(draw_image(s), f"caption {s}") for s in range(3)]
+    assert result.stdout == f"toy-colours: {sum(scores) / 3:.4f}\n"
+    assert json.loads(out.read_text())["p1"]["toy-colours"] == pytest.approx(scores[1], abs=1e-6)
     result = call("caption", tmp_path / "none.json", tmp_path, "--scorer", "toy-colours", code=2)
     assert "none.json" in result.stderr
 

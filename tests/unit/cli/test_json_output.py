@@ -54,9 +54,9 @@ def test_score(image, tmp_path):
 def test_eval_prints_what_the_report_holds(tmp_path):
     few = ("-b", "scenes", "--benchmark-option", "n=4", "--resamples", 5, "--no-store")
     printed = json_of("compare", "-m", "tiny-clip", "-m", "tiny-negclip", *few, "--out", tmp_path)
-    written = json.loads((tmp_path / "report.json").read_text())
-    assert set(printed) <= set(written) and len(printed["runs"]) == 2
-    for mine, theirs in zip(printed["runs"], written["runs"], strict=True):
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(printed) <= set(report) and len(printed["runs"]) == 2
+    for mine, theirs in zip(printed["runs"], report["runs"], strict=True):
         assert mine["metrics"] == theirs["metrics"] and mine["benchmark"] == theirs["benchmark"]
 
 
@@ -66,8 +66,8 @@ def test_list_of_each_kind_and_of_one_name():
         assert {name for name in names if "*" not in name} == set(registry.cards)
         assert any(name.startswith("*.") for name in names), "files of one's own"
     assert json_of("list", "templates", "vqascore")[0]["question"]
-    one = json_of("list", "models", "tiny-clip")
-    assert one["name"] == "tiny-clip" and one["kind"] == "clip"
+    card = json_of("list", "models", "tiny-clip")
+    assert card["name"] == "tiny-clip" and card["kind"] == "clip"
     assert json_of("list", "models", "no-such-*") == []
 
 

@@ -232,9 +232,9 @@ def test_commands_write_for_spreadsheets(tmp_path):
 
 
 def test_what_a_terminal_would_act_on_is_spelt_out():
-    shown = printable(EVIL)
-    assert not ACTING & set(shown)
-    assert shown.startswith("\\u001b[31mred\\u0007\\u000d".replace("\\u000d", "\\r"))
+    printed = printable(EVIL)
+    assert not ACTING & set(printed)
+    assert printed.startswith("\\u001b[31mred\\u0007\\u000d".replace("\\u000d", "\\r"))
     fine = "caf\u00e9 \u0627\u0644\u0639\u0631\u0628\u064a\u0629 \U0001f469\u200d\U0001f467\n\tend"
     assert printable(fine) == fine
 
@@ -349,5 +349,5 @@ def test_a_table_for_spreadsheets_acts_on_no_terminal(tmp_path, monkeypatch, cap
     arguments = ["score", "-m", "toy-colours", str(tmp_path / "a.png"), "-t", text, "--no-store"]
     with pytest.raises(SystemExit, match="0"):
         app([*arguments, "--spreadsheet"])
-    shown = capsys.readouterr().out
-    assert "red" in shown and not ACTING & set(shown)
+    printed = capsys.readouterr().out
+    assert "red" in printed and not ACTING & set(printed)

@@ -40,10 +40,12 @@ def test_plans_without_a_pilot():
 def test_a_report_of_two_generators_is_a_pilot(tmp_path):
     reds = {"flux": [60 + 7 * (n % 5) for n in range(20)], "sdxl": [60 + n for n in range(20)]}
     report_of(tmp_path / "images", reds).write(tmp_path / "report")
-    shown = text_of(tmp_path / "report", "--effect", 2, "--items", 400)
-    assert "flux - sdxl" in shown and "20 prompts could have shown a difference of" in shown
-    assert "with 400" in shown and "A pilot of 20 prompts knows the spread only roughly." in shown
-    assert "--effect" not in shown, "the effect was named"
+    printed = text_of(tmp_path / "report", "--effect", 2, "--items", 400)
+    assert "flux - sdxl" in printed and "20 prompts could have shown a difference of" in printed
+    assert (
+        "with 400" in printed and "A pilot of 20 prompts knows the spread only roughly." in printed
+    )
+    assert "--effect" not in printed, "the effect was named"
     content = json.loads(call(tmp_path / "report" / "report.json", "--json").stdout)
     (plan,) = content["comparisons"]
     assert content["power"] == 0.8 and plan["pilot"] == 20 and plan["method"] == "paired t"
@@ -55,9 +57,9 @@ def test_two_columns_of_a_table_are_a_pilot(tmp_path):
     table = tmp_path / "pilot.csv"
     table.write_text("\n".join(["prompt,human,a,b", *rows]))
     common = (table, "--scores", "a", "--scores", "b", "--resamples", 50)
-    shown = text_of(*common, "--human", "human")
-    assert "tau_b" in shown and "40 rows are enough" not in shown.replace(",", "")
-    assert "plan with the smallest one that matters (--effect)" in shown
+    printed = text_of(*common, "--human", "human")
+    assert "tau_b" in printed and "40 rows are enough" not in printed.replace(",", "")
+    assert "plan with the smallest one that matters (--effect)" in printed
     means = json.loads(call(*common, "--group", "prompt", "--json").stdout)["comparisons"][0]
     assert (means["metric"], means["unit"], means["on"]) == ("mean score", "prompt", "")
 
@@ -65,9 +67,9 @@ def test_two_columns_of_a_table_are_a_pilot(tmp_path):
 def test_equal_differences_have_no_numbers(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,c\n1,2,5\n4,5,5\n7,8,7\n")
     scores = [word for name in "abc" for word in ("--scores", name)]
-    shown = text_of(tmp_path / "t.csv", *scores, "--items", 9)
-    assert "a and b: all differences of the pilot are equal" in shown
-    assert "a - b mean score -1.0000 0.0000 3 rows a - c" in shown
+    printed = text_of(tmp_path / "t.csv", *scores, "--items", 9)
+    assert "a and b: all differences of the pilot are equal" in printed
+    assert "a - b mean score -1.0000 0.0000 3 rows a - c" in printed
 
 
 @pytest.mark.parametrize(

@@ -203,9 +203,9 @@ def test_killed_it_goes_on_and_pays_for_nothing_twice(call, tmp_path):
                 stuck.wait(0)
             stuck.clear()
             process.send_signal(stop)
-            _, said = process.communicate()
+            _, message = process.communicate()
             assert not (tmp_path / "q.jsonl").exists()
-        assert process.returncode == 143 and "run the same command again to continue" in said
+        assert process.returncode == 143 and "run the same command again to continue" in message
         call(server, texts=texts)
         replied = Counter(
             request.question for request, reply in server.released if reply.fault != "hang"
@@ -258,10 +258,10 @@ def test_files_of_the_originals_and_refusals(call, tmp_path):
             assert [row["dependency"] for row in csv.DictReader(stream)] == ["0", "1"]
         call(server, "--out", tmp_path / "q.json", kind="tifa")
         assert json.loads((tmp_path / "q.json").read_text())[0]["element_type"] == "object"
-        said = call(server, "--out", tmp_path / "q.json", code=2).stderr
-        assert "ends in .jsonl or .csv" in said
+        message = call(server, "--out", tmp_path / "q.json", code=2).stderr
+        assert "ends in .jsonl or .csv" in message
     words = ("make", tmp_path / "prompts.txt", "--kind", "dsg", "-m", "tiny-clip", "--no-store")
     done = CliRunner().invoke(app, ["questions", *map(str, words), "--out", f"{tmp_path}/o.jsonl"])
-    said = done.stderr
-    assert done.exit_code == 2 and "'tiny-clip' writes no text without an image" in said
+    message = done.stderr
+    assert done.exit_code == 2 and "'tiny-clip' writes no text without an image" in message
     assert not (tmp_path / "o.jsonl").exists()

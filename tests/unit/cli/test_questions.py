@@ -92,5 +92,5 @@ def test_refusals(file, answers, tmp_path):
     assert "ends in .csv" in call(*common, "--out", tmp_path / "a.txt", code=2).stderr
     lacking = tmp_path / "lacking.csv"
     lacking.write_text("item,answer\ncube,yes\n")
-    said = call("score", lacking, "--questions", file, "--rule", "dsg", code=2).stderr
-    assert "no column id or question_id" in said
+    message = call("score", lacking, "--questions", file, "--rule", "dsg", code=2).stderr
+    assert "no column id or question_id" in message

@@ -44,12 +44,12 @@ def test_a_file_is_the_command_with_these_options(tmp_path):
 def test_a_report_is_repeated_and_not_overwritten(tmp_path):
     out, few = tmp_path / "out", ("--benchmark-option", "n=4", "--resamples", 5, "--no-store")
     call("eval", "-m", "tiny-clip", "-b", "scenes", *few, "--seed", 2, "--out", out)
-    written = (out / "report.json").read_text()
+    report = (out / "report.json").read_text()
     call("run", out / "report.json")
-    assert (out / "report.json").read_text() == written
+    assert (out / "report.json").read_text() == report
     call("run", out / "report.json", "--out", tmp_path / "again")
     first, second = (
-        json.loads(text) for text in (written, (tmp_path / "again" / "report.json").read_text())
+        json.loads(text) for text in (report, (tmp_path / "again" / "report.json").read_text())
     )
     assert [run["metrics"] for run in second["runs"]] == [run["metrics"] for run in first["runs"]]
     assert second["runs"][0]["benchmark"]["seed"] == 2

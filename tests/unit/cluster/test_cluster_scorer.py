@@ -270,11 +270,11 @@ def test_truncated_texts_are_reported_once_and_from_the_store(images, recipe, tm
 
 def test_a_template_of_a_call_is_that_of_the_workers(images, recipe):
     scorer = scorer_of(recipe(), LocalWorkers(2))
-    asked = scorer(images, "cat", question_template="a {}")
-    assert torch.equal(asked, scorer(images, "a cat"))
+    scores = scorer(images, "cat", question_template="a {}")
+    assert torch.equal(scores, scorer(images, "a cat"))
     assert scorer.id == loaded_here(recipe()).id
     options = recipe(question_template="a {}")
-    assert torch.equal(scorer_of(options, LocalWorkers(1))(images, "cat"), asked)
+    assert torch.equal(scorer_of(options, LocalWorkers(1))(images, "cat"), scores)
 
 
 def test_a_scorer_without_version_is_not_stored_and_says_so(images, recipe, tmp_path):

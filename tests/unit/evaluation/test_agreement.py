@@ -107,8 +107,8 @@ def test_votes_of_models_are_read_as_the_leaderboard_reads_them(tmp_path):
         {"idx": n, "model_vote": said, "human_vote": vote} for n, (said, vote) in enumerate(answers)
     ]
     write(tmp_path / "GenAI-Bench/results/image_generation/mine/pairwise.json", rows)
-    found = figures_of("genai-bench-image_generation", tmp_path, "mine").scores["mine"]["all"]
-    assert found["accuracy"].value == 4 / 8
+    figures = figures_of("genai-bench-image_generation", tmp_path, "mine").scores["mine"]["all"]
+    assert figures["accuracy"].value == 4 / 8
 
 
 def test_scores_of_viescore_are_the_lowest_of_an_image(tmp_path):
@@ -145,8 +145,8 @@ def test_graphs_of_t2iscorescore_have_parts(tmp_path):
     scores += ["2,0,0.5", "2,1,"]
     write(tmp_path / "T2IScoreScore/output/scores_final_all_2.csv", "\n".join(scores))
     by_tag = figures_of("t2iscorescore", tmp_path, "mine").scores["mine"]
-    found = {tag: of["ks_per_group"].value for tag, of in by_tag.items()}
-    assert found == {"all": (0.5 + 1 + 0) / 3, "synth": 0.5, "nat": 1, "real": 0}
+    values = {tag: of["ks_per_group"].value for tag, of in by_tag.items()}
+    assert values == {"all": (0.5 + 1 + 0) / 3, "synth": 0.5, "nat": 1, "real": 0}
 
 
 def test_the_answers_of_a_prompt_become_a_score():
@@ -422,8 +422,8 @@ def test_the_command_reads_every_table(tmp_path, suffix):
 def test_the_command_takes_several_raters(tmp_path):
     (tmp_path / "t.tsv").write_text("r1\tr2\tclip\n1\t2\t.1\n5\t4\t.3\n3\t\t.2\n")
     raters = ("--human", "r1", "--human", "r2")
-    shown = call(tmp_path / "t.tsv", *raters, "--scores", "clip", "--resamples", 5, "--json")
-    assert json.loads(shown.stdout)["scores"]["clip"]["all"]["spearman"]["value"] == 1
+    printed = call(tmp_path / "t.tsv", *raters, "--scores", "clip", "--resamples", 5, "--json")
+    assert json.loads(printed.stdout)["scores"]["clip"]["all"]["spearman"]["value"] == 1
 
 
 def test_the_command_prints_tables(tmp_path):

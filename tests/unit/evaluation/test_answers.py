@@ -134,8 +134,8 @@ def test_a_line_that_the_script_of_dpg_bench_does_not_write_is_an_error(tmp_path
 
 def test_the_answers_of_a_report_are_those_of_its_scores(tmp_path):
     def detail(**more):
-        known = {"id": "1", "question": "Is there a cube?", "expected": "yes"}
-        return json.dumps([{**known, "answer": None, "value": None, "error": None, **more}])
+        question = {"id": "1", "question": "Is there a cube?", "expected": "yes"}
+        return json.dumps([{**question, "answer": None, "value": None, "error": None, **more}])
 
     questions = Questions(list(QUESTIONS)[:1])
     rows = [

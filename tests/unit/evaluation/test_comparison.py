@@ -150,9 +150,9 @@ class Table(Scorer):
     def score_cells(self, images, texts, cells):
         for n, (_, j) in enumerate(cells.tolist()):
             value = self.given[int(texts[j])]
-            there = not np.isnan(value)
+            finite = not np.isnan(value)
             yield ScoreChunk(
-                np.array([n]), torch.tensor([value]) if there else None, None if there else "none"
+                np.array([n]), torch.tensor([value]) if finite else None, None if finite else "none"
             )
 
 
@@ -260,9 +260,9 @@ def test_reports_say_what_is_compared_where_scores_are_missing(tmp_path, capsys)
     for report, missing in ((whole, False), (some, True)):
         folder = report.write(tmp_path / str(missing)).parent
         console.print_report(report)
-        shown = {"console": capsys.readouterr().out}
-        shown |= {name: (folder / name).read_text() for name in ("report.md", "report.html")}
-        for name, text in shown.items():
+        outputs = {"console": capsys.readouterr().out}
+        outputs |= {name: (folder / name).read_text() for name in ("report.md", "report.html")}
+        for name, text in outputs.items():
             assert (text.count(BOTH), text.count("scores of both")) == (missing, missing), name
             for pair, used in pairs.items() if missing else ():
                 row = re.search(f"{pair.replace(', ', ' [-−] ')}.*?(\\d+) of 48", text, re.DOTALL)

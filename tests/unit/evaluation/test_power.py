@@ -39,11 +39,11 @@ def test_paired_columns_need_what_the_t_test_of_their_differences_needs():
 
 def test_a_plan_of_a_pilot_finds_the_difference_as_often_as_it_says():
     (plan,) = plan_columns(table(2000, seed=1), ["a", "b"], Target(effect=0.3))
-    found = 0
+    significant = 0
     for seed in range(400):
         rows = table(plan.items, seed=10 + seed)
-        found += stats.ttest_rel([r["a"] for r in rows], [r["b"] for r in rows]).pvalue < 0.05
-    assert found / 400 == pytest.approx(0.8, abs=0.05)
+        significant += stats.ttest_rel([r["a"] for r in rows], [r["b"] for r in rows]).pvalue < 0.05
+    assert significant / 400 == pytest.approx(0.8, abs=0.05)
 
 
 def test_rows_of_a_group_count_as_one():

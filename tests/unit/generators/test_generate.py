@@ -225,9 +225,11 @@ def test_images_of_published_sets_are_found(name, tmp_path):
         (root / "genai_image.json").write_text(json.dumps(texts))
         (root / "genai_skills.json").write_text(json.dumps({"basic": [3, 9]}))
     options = BenchmarkOptions(root=root)
-    made = t2v_eval.generate(Toy(), name, tmp_path / "toy", per_prompt=2, benchmark_options=options)
+    images = t2v_eval.generate(
+        Toy(), name, tmp_path / "toy", per_prompt=2, benchmark_options=options
+    )
     items = open_benchmark(name, root=root, images=[tmp_path / "toy"]).selected()
-    assert made.images == sum(len(item.images) for item in items) == 2 * len(items)
+    assert images.images == sum(len(item.images) for item in items) == 2 * len(items)
     prompts = {row["file"]: row["prompt"] for row in listed(tmp_path / "toy")}
     for item in items:
         assert {prompts[image.rpartition("/")[2]] for image in item.images} == {*item.texts}

@@ -267,8 +267,8 @@ def test_an_upload_that_is_interrupted_leaves_what_was_there(shards, monkeypatch
 
 
 def test_a_store_that_cannot_be_fetched_or_uploaded_is_named(shards):
-    gone = call("store", "merge", shards / "all.sqlite", "memory://stores/gone.sqlite", code=2)
-    assert "memory://stores/gone.sqlite: cannot be read: no such file" in gone
+    printed = call("store", "merge", shards / "all.sqlite", "memory://stores/gone.sqlite", code=2)
+    assert "memory://stores/gone.sqlite: cannot be read: no such file" in printed
     assert "is no address" in call(
         "store", "upload", "s.sqlite", "--store", shards / "s-1-of-2.sqlite", code=2
     )

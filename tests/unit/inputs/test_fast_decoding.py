@@ -113,8 +113,8 @@ def test_scores_have_an_id_of_their_own_and_are_nearly_the_same():
     assert fast.id == seen.id.replace("images=seen", "images=fast")
     texts = ["a red circle", "a blue square"]
     np.testing.assert_allclose(fast(PHOTOS, texts), seen(PHOTOS, texts), atol=2e-3)
-    drawn = draw_image(0, (48, 48))
-    np.testing.assert_array_equal(fast(drawn, texts), seen(drawn, texts))
+    image = draw_image(0, (48, 48))
+    np.testing.assert_array_equal(fast(image, texts), seen(image, texts))
 
 
 def test_a_scorer_without_a_fast_path_refuses():

@@ -130,8 +130,8 @@ def test_threads_and_spare_bytes_never_hold_more_than_the_budget(small):
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(work, range(400)))
-    held = sum(len(spare.content or b"") for spare, _ in results)
-    assert held == small.spare_size <= MIB
+    size = sum(len(spare.content or b"") for spare, _ in results)
+    assert size == small.spare_size <= MIB
     assert max(used for _, used in results) <= 4 * MIB
     del results
     gc.collect()

@@ -164,16 +164,16 @@ def test_this_machine_is_not_reached_by_any_spelling(host, address):
     ],
 )
 def test_an_address_is_asked_as_a_whole_where_no_port_is_named(url, place, monkeypatch):
-    asked = []
+    requests = []
 
     def connect(address, deadline, private):
-        asked.append(address)
+        requests.append(address)
         raise OSError("out of order")
 
     monkeypatch.setattr(urls, "_connect", connect)
     with pytest.raises(MediaError, match="out of order"):
         pixels(url, allow_urls=True)
-    assert asked == [place]
+    assert requests == [place]
 
 
 def test_a_redirect_leads_to_no_private_address(address, monkeypatch):

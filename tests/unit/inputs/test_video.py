@@ -30,7 +30,7 @@ def test_frames_are_those_decoded_by_hand(tmp_path, name):
     whole = by_hand(path)
     assert len(whole) == 20
     assert [int(frame[0, -1, 0]) for frame in whole] == pytest.approx(range(0, 240, 12), abs=3)
-    for maximum, choose, wanted in (
+    for maximum, choose, frame_indices in (
         (5, "uniform", [0, 4, 9, 14, 19]),
         (3, "first", [0, 1, 2]),
         (1, "uniform", [9]),
@@ -38,8 +38,8 @@ def test_frames_are_those_decoded_by_hand(tmp_path, name):
         (20, "uniform", range(20)),
     ):
         actual = frames(path, maximum, choose)
-        assert len(actual) == len(wanted)
-        for item, n in zip(actual, wanted, strict=True):
+        assert len(actual) == len(frame_indices)
+        for item, n in zip(actual, frame_indices, strict=True):
             np.testing.assert_array_equal(pixels(item), whole[n])
             assert item.name == f"{path}, frame {n}"
 

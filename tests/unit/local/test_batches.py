@@ -150,9 +150,9 @@ def test_batches_that_fit_are_not_run_again():
         ran.extend(items)
         return items
 
-    made = list(size.run_adaptive(range(9), run))
+    batches = list(size.run_adaptive(range(9), run))
     assert ran == [0, 1, 2, 3, 4, 5, 6, 8]
-    assert [result for _, result in made if isinstance(result, Failure)] == [Failure(None)]
+    assert [result for _, result in batches if isinstance(result, Failure)] == [Failure(None)]
     assert size.value == 1
     with pytest.raises(torch.OutOfMemoryError):
         list(BatchSize(2).batches([7], run))

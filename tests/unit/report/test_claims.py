@@ -173,9 +173,12 @@ def test_where_all_failed_nothing_is_claimed():
 
 
 def test_how_often_people_agreed_is_with_the_claim_where_a_card_says_it():
-    known = verdicts_of("openai:ViT-B-32")
-    assert known[0].benchmark == "tifa160" and (known[0].share, known[0].count) == (0.5, 10)
-    assert matched_people(known)[0] == (
+    verdicts = verdicts_of("openai:ViT-B-32")
+    assert verdicts[0].benchmark == "tifa160" and (verdicts[0].share, verdicts[0].count) == (
+        0.5,
+        10,
+    )
+    assert matched_people(verdicts)[0] == (
         "On tifa160, of 10 pairs of generators, it ordered 4 as people did and 0 the other way, "
         "missed 4, claimed a difference in 1 where people saw none, and saw none with them in 1; "
         "the means of 3 are in the other order."
@@ -198,8 +201,8 @@ def test_page_markdown_and_terminal_have_the_same_sentence(tmp_path, capsys):
     assert " ".join(text.split()) in " ".join(capsys.readouterr().out.split())
     plain = (tmp_path / "report.md").read_text().replace("\\", "")
     assert f"**{text}**" in plain
-    shown = (tmp_path / "report.html").read_text().replace("\u00a0", " ").replace("&lt;", "<")
-    assert text in shown
+    page_text = (tmp_path / "report.html").read_text().replace("\u00a0", " ").replace("&lt;", "<")
+    assert text in page_text
 
 
 @pytest.mark.parametrize("says", ["better", "best"])

@@ -287,8 +287,8 @@ def test_all_images_of_an_item_are_in_the_page_as_far_as_there_is_room(monkeypat
     # Room for 3 items of 24 images by 2 scorers, and for 6 images more of one item.
     monkeypatch.setattr(item_browser, "MAX_CELLS", 2 * (3 * 24 + 6))
     page = Page(page_of(report))
-    shown = sorted(len(item["images"]) for item in page.items()["items"])
-    assert shown == [24, 24, 30] and len(json.loads(page.scripts["images"])) == 78
+    counts = sorted(len(item["images"]) for item in page.items()["items"])
+    assert counts == [24, 24, 30] and len(json.loads(page.scripts["images"])) == 78
     assert [item.get("hidden") for item in page.items()["items"]].count([30, 1]) == 2
 
 
@@ -304,9 +304,9 @@ def test_many_thumbnails_leave_room_for_large_images_of_the_first():
     limit = 6 * large + large // 2  # a sixth of it holds one large image
     album = thumbnails.Album(images, 320, limit)
     assert album.large_index(images[0]) == 0 and album.large_index(images[-1]) == -1
-    shown = [image for image in images if album.index(image) >= 0]
-    assert len(shown) + album.left_out == 80 and len(shown) < 80
-    assert len(shown) > 5 * large // small - 3  # five parts of six
+    listed = [image for image in images if album.index(image) >= 0]
+    assert len(listed) + album.left_out == 80 and len(listed) < 80
+    assert len(listed) > 5 * large // small - 3  # five parts of six
     assert sum(map(len, album.urls + album.large)) <= limit
     # What small images do not need of it goes to thumbnails.
     few = thumbnails.Album(images, 160, 81 * small)
@@ -346,9 +346,9 @@ def test_items_and_images_share_the_room_of_the_page(monkeypatch):
     whole = len(page_of(report))
     monkeypatch.setattr("t2v_eval.report.html.MAX_ITEM_BYTES", 1000)
     page = Page(page_of(report))
-    shown = len(page.items()["items"])
-    assert 1 <= shown < count
-    assert f"{shown} of {count} items are shown" in " ".join(page.text)
+    visible = len(page.items()["items"])
+    assert 1 <= visible < count
+    assert f"{visible} of {count} items are shown" in " ".join(page.text)
     assert "scores.csv has all of them" in " ".join(page.text)
     monkeypatch.setattr("t2v_eval.report.html.MAX_BYTES", 0)  # no room for any image
     assert len(page_of(report)) < whole

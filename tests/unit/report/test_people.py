@@ -234,8 +234,8 @@ def test_the_command_takes_the_file(tmp_path):
     command += ["--human", str(path), "--no-store", "--resamples", "20", "--no-noise-floor"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    shown = " ".join(done.stdout.split())
-    assert "People would rate flux" in shown and "differences that people would see" in shown
+    printed = " ".join(done.stdout.split())
+    assert "People would rate flux" in printed and "differences that people would see" in printed
     content = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert content["runs"][0]["people"]["file"] == "ratings.csv"
     command[command.index(str(path))] = "no.csv"

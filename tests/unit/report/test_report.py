@@ -401,8 +401,8 @@ def test_empty_benchmarks_are_refused():
 
 def test_a_report_says_what_it_is_and_when_it_was_made(tmp_path):
     report = compare(["toy-oracle", "toy-guesser"], [Toys()], resamples=5)
-    made = datetime.fromisoformat(report.about.created)
-    assert made.tzinfo is not None and abs(datetime.now(UTC) - made).total_seconds() < 600
+    created = datetime.fromisoformat(report.about.created)
+    assert created.tzinfo is not None and abs(datetime.now(UTC) - created).total_seconds() < 600
     assert report.about.title == "toy-oracle and toy-guesser on Toys"
     assert 0 < report.about.seconds < 600 and report.about.versions["torch"]
     assert "device" not in report.about.versions and report.about.command is None

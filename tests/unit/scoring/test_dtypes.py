@@ -70,15 +70,15 @@ def test_scores_of_a_service(dtype, batch, spoken, tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-negclip", "tiny-clip-flant5"])
 def test_scores_of_a_model_that_runs_here(name, tmp_path):
-    shown = [draw_image(n, (48, 48)) for n in range(3)]
+    inputs = [draw_image(n, (48, 48)) for n in range(3)]
     scorer = t2v_eval.load(name, device="cpu")
     stored = t2v_eval.load(name, device="cpu", store=tmp_path / "s.db")
-    expected = scorer(shown, texts(4))
+    expected = scorer(inputs, texts(4))
     for dtype in (torch.float16, torch.bfloat16):
         with default(dtype):
-            scores = scorer(shown, texts(4))
+            scores = scorer(inputs, texts(4))
             assert scores.dtype == torch.float32
             torch.testing.assert_close(scores, expected, atol=1e-6, rtol=1e-5)
             for _ in range(2):
-                again = stored(shown, texts(4))
+                again = stored(inputs, texts(4))
                 torch.testing.assert_close(again, expected, atol=1e-6, rtol=1e-5)

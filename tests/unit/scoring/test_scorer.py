@@ -134,8 +134,8 @@ def test_rank_takes_one_text_and_templates(images):
     for wrong in (TEXTS, 7):
         with pytest.raises(InputError, match="rank takes one text"):
             scorer.rank(images, wrong)
-    asked = scorer.rank(images, "cat", question_template="see {}")
-    assert asked == scorer.rank(images, "see cat")
+    ranking = scorer.rank(images, "cat", question_template="see {}")
+    assert ranking == scorer.rank(images, "see cat")
 
 
 class Blind(ToyEmbedding):
@@ -192,8 +192,8 @@ def test_skip_scores_the_rest_and_counts_the_failed(toy, images, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     scorer = toy(device="cpu", on_error="skip", batch_size=2)
-    given = [images[0], broken, images[1], tmp_path / "gone.png"]
-    outcome = scorer.evaluate_blocks([Block.of(given, TEXTS)])
+    inputs = [images[0], broken, images[1], tmp_path / "gone.png"]
+    outcome = scorer.evaluate_blocks([Block.of(inputs, TEXTS)])
     scores = torch.from_numpy(outcome.scores[0])
     assert torch.isnan(scores[[1, 3]]).all()
     torch.testing.assert_close(scores[[0, 2]], toy(device="cpu")(images[:2], TEXTS))
@@ -341,7 +341,7 @@ def test_generate_is_refused_where_a_model_cannot(images):
 
 def test_threads_may_share_a_scorer(images, tmp_path):
     scorer = ToyEmbedding(device="cpu", store=tmp_path / "scores.db")
-    wanted = ToyEmbedding(device="cpu")(images, TEXTS)
+    scores = ToyEmbedding(device="cpu")(images, TEXTS)
     results: list[torch.Tensor] = []
 
     def work():
@@ -354,7 +354,7 @@ def test_threads_may_share_a_scorer(images, tmp_path):
         thread.join()
     assert len(results) == 8
     for result in results:
-        torch.testing.assert_close(result, wanted)
+        torch.testing.assert_close(result, scores)
 
 
 def test_progress_ends_at_the_number_of_cells(images):

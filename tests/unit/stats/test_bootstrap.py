@@ -189,12 +189,12 @@ def test_bad_input() -> None:
 
 def test_draws_of_other_samples_are_not_subtracted() -> None:
     values = np.random.default_rng(8).normal(size=6)
-    kept = BootstrapSamples.compute(mean_of(values), 6, 20, 0)
-    again = BootstrapSamples.compute(mean_of(values), 6, 20, 0).difference(kept)
+    samples = BootstrapSamples.compute(mean_of(values), 6, 20, 0)
+    again = BootstrapSamples.compute(mean_of(values), 6, 20, 0).difference(samples)
     assert again.value == {"mean": 0.0} and not again.resampled["mean"].any()
     for n, resamples, seed in ((5, 20, 0), (6, 19, 0), (6, 20, 1)):
         with pytest.raises(InputError, match="one sample with one seed"):
-            kept.difference(BootstrapSamples.compute(mean_of(values), n, resamples, seed))
+            samples.difference(BootstrapSamples.compute(mean_of(values), n, resamples, seed))
     with pytest.raises(InputError, match="`resamples=0`: pass a whole number"):
         BootstrapSamples.compute(mean_of(values), 6, 0, 0)
 

@@ -17,14 +17,14 @@ GENERATORS = "abcde"
 
 def outcome_of(ratings, scores):
     """Return the outcome of two columns by SciPy's tests, in words of its own."""
-    found = []
+    decisions = []
     for values in (ratings, scores):
         differences = values[:, 0] - values[:, 1]
         p = stats.permutation_test(
             (differences,), np.mean, permutation_type="samples", n_resamples=4999, random_state=1
         ).pvalue
-        found.append((np.sign(differences.mean()), p))
-    (people, p_people), (scorer, p_scorer) = found
+        decisions.append((np.sign(differences.mean()), p))
+    (people, p_people), (scorer, p_scorer) = decisions
     if any(0.03 < p < 0.07 for p in (p_people, p_scorer)):
         return None  # two random tests may differ
     if p_people >= 0.05:

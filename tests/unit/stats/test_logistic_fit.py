@@ -49,8 +49,8 @@ def test_no_curve_of_a_global_search_is_better(curve, parameters):
     bounds = [(-8, 8), (-8, 8), (-3, 3), (0.01, 5) if parameters == 4 else (-3, 3), (-8, 8)]
     with np.errstate(over="ignore"):
         best = optimize.differential_evolution(error, bounds[:parameters], rng=1, tol=1e-10).fun
-    found = rmse_after_fit(x, human, parameters)
-    assert found <= math.sqrt(best) * (1 + 1e-6)
+    rmse = rmse_after_fit(x, human, parameters)
+    assert rmse <= math.sqrt(best) * (1 + 1e-6)
     fitted = fit_logistic(x, human, parameters)
     assert plcc_after_fit(x, human, parameters) == pytest.approx(
         stats.pearsonr(fitted, human).statistic

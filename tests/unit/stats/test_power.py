@@ -76,8 +76,8 @@ def test_simulated_paired_tests_have_the_power():
     rng = np.random.default_rng(3)
     n = paired_items(0.4, power=0.8)
     differences = rng.normal(0.4, 1, (4000, n))
-    found = (stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05).mean()
-    assert found == pytest.approx(0.8, abs=0.02)
+    rate = (stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05).mean()
+    assert rate == pytest.approx(0.8, abs=0.02)
 
 
 def test_simulated_blind_pairs_have_the_power():
@@ -108,8 +108,8 @@ def test_items_from_a_bootstrap_find_a_difference_of_correlations():
         errors.append(samples.resampled["r"].std(ddof=1))
     n = scaled_items(truth, float(np.sqrt(np.mean(np.square(errors)))), 150)
     values = np.array([difference(*draw(n)) for _ in range(1500)])
-    found = (np.abs(values) / values.std() > stats.norm.isf(0.025)).mean()
-    assert found == pytest.approx(0.8, abs=0.05)
+    rate = (np.abs(values) / values.std() > stats.norm.isf(0.025)).mean()
+    assert rate == pytest.approx(0.8, abs=0.05)
 
 
 def test_what_cannot_be_planned_is_none():

@@ -78,9 +78,11 @@ def test_the_tuned_estimate_is_near_that_of_ppi_py_on_a_large_sample():
     covariance = np.cov(ratings[:300], scores[:300], ddof=0)[0, 1]
     weight = covariance / (1.1 * scores.var(ddof=1))
     assert estimate.weight == pytest.approx(weight, rel=0.2)
-    given = prediction_powered_mean(ratings, scores, weight=weight)
-    assert estimate.interval.value == pytest.approx(given.interval.value, abs=0.5 * given.error)
-    assert estimate.error == pytest.approx(given.error, rel=0.02)
+    weighted = prediction_powered_mean(ratings, scores, weight=weight)
+    assert estimate.interval.value == pytest.approx(
+        weighted.interval.value, abs=0.5 * weighted.error
+    )
+    assert estimate.error == pytest.approx(weighted.error, rel=0.02)
     assert estimate.error < 0.8 * stats.sem(ratings[:300])
 
 

@@ -101,15 +101,15 @@ def test_p_values_are_those_of_a_test_swap_by_swap(monkeypatch):
 
 def test_a_test_stops_early_after_the_same_number_of_swaps():
     assert permutation.EARLY_LOOK % permutation._BATCH == 0
-    asked = []
+    calls = []
 
     class Null:
         def observed(self):
             return {"m": 0.1}
 
         def differences(self, swapped):
-            asked.append(len(swapped))
+            calls.append(len(swapped))
             return {"m": np.ones(len(swapped))}
 
     assert paired_permutation(Null(), 600)["m"] == 1.0
-    assert sum(asked) == permutation.EARLY_LOOK
+    assert sum(calls) == permutation.EARLY_LOOK

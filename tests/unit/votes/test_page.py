@@ -118,8 +118,8 @@ def test_the_key_says_what_the_page_does_not(prompts, tmp_path):
         assert known.text == task["text"]
         for image, index in zip(known.images, task["images"], strict=True):
             original = np.asarray(Image.open(image.path), np.float64)
-            shown = np.asarray(images[index].convert("RGB"), np.float64)
-            assert (np.abs(original - shown).mean() > 8) == image.degraded
+            pixels = np.asarray(images[index].convert("RGB"), np.float64)
+            assert (np.abs(original - pixels).mean() > 8) == image.degraded
 
 
 def test_a_degraded_image_keeps_its_colours_and_nothing_else():

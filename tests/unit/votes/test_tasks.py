@@ -62,10 +62,10 @@ def test_a_seed_gives_the_same_tasks_and_another_seed_others():
 
 
 def test_sides_and_order_tell_nothing_about_generators():
-    left = Counter()
+    counts = Counter()
     for seed in range(200):
-        left.update(named(task)[0] for task in plan_pairs(prompts_of(3, "ab"), 1, 0, seed))
-    assert 70 < left["a"] < 130  # of 200 fair tosses, within four standard deviations
+        counts.update(named(task)[0] for task in plan_pairs(prompts_of(3, "ab"), 1, 0, seed))
+    assert 70 < counts["a"] < 130  # of 200 fair tosses, within four standard deviations
     first = Counter(
         plan_ratings(prompts_of(3, "ab"), seed=s)[0].images[0].generator for s in range(200)
     )

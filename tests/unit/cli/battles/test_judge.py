@@ -108,8 +108,8 @@ def test_a_judge_of_sides_alone(study):
 
 def test_an_answer_that_cannot_be_read_is_no_tie(study):
     def unreadable(request):
-        shown = levels(request)
-        if shown == [LEVELS["dark"], LEVELS["middle"]]:  # of the first prompt, in one order
+        pair = levels(request)
+        if pair == [LEVELS["dark"], LEVELS["middle"]]:  # of the first prompt, in one order
             return Reply(sampled("hard to say"))
         return brighter(request)
 
@@ -197,8 +197,8 @@ def test_scores_become_battles_of_several_judges(study):
         gap = row["score_a"] - row["score_b"]
         assert row["winner"] == ("model_a" if gap > 0 else "model_b" if gap < 0 else "tie")
         assert row["a_first"] == row["b_first"] == ""
-    written = call(*words, "--no-store").stdout
-    assert len([*csv.DictReader(io.StringIO(written))]) == 24
+    printed = call(*words, "--no-store").stdout
+    assert len([*csv.DictReader(io.StringIO(printed))]) == 24
 
 
 def test_the_scores_of_a_report_become_battles(study):

@@ -47,8 +47,10 @@ def test_json(table):
 
 def test_no_finite_rating(table):
     path = table("never_loses")
-    said = " ".join(call(path, code=2).stderr.split())
-    assert f"{path}: no finite Bradley-Terry ratings exist" in said and "--prior normal" in said
+    message = " ".join(call(path, code=2).stderr.split())
+    assert (
+        f"{path}: no finite Bradley-Terry ratings exist" in message and "--prior normal" in message
+    )
     done = call(path, "--prior", "normal", "--json")
     assert json.loads(done.stdout)["connected"] is False
     assert "warning: no finite ratings exist without a prior" in done.stderr

@@ -135,9 +135,9 @@ def test_intervals_are_as_wide_as_samples_differ(metric):
 
 def test_seeds_repeat():
     options = {"metrics": ["kid", "kid-subsets", "mind", "fid-infinity"], "resamples": 20}
-    one = t2v_eval.distance(REFERENCE, IMAGES, seed=3, **options).to_json()
-    assert one == t2v_eval.distance(REFERENCE, IMAGES, seed=3, **options).to_json()
-    assert one != t2v_eval.distance(REFERENCE, IMAGES, seed=4, **options).to_json()
+    result = t2v_eval.distance(REFERENCE, IMAGES, seed=3, **options).to_json()
+    assert result == t2v_eval.distance(REFERENCE, IMAGES, seed=3, **options).to_json()
+    assert result != t2v_eval.distance(REFERENCE, IMAGES, seed=4, **options).to_json()
 
 
 def test_float16_and_float32_are_read(files):
@@ -180,13 +180,13 @@ def test_by_tag_compares_with_the_same_tag_or_with_all(files, tmp_path, monkeypa
     assert cats["metrics"]["kid"]["value"] == pytest.approx(kid(REFERENCE[:100], IMAGES[:60]))
     assert dogs["reference"] == reference
     assert dogs["metrics"]["kid"]["value"] == pytest.approx(kid(REFERENCE, IMAGES[50:60]))
-    said = "\n".join(dogs["warnings"])
-    assert f"turbo.npz, dog: compared with all of {reference}" in said
-    assert "turbo.npz: 139 images have no tag" in said
-    assert "turbo.npz, bird has 1 image" in said
+    warnings = "\n".join(dogs["warnings"])
+    assert f"turbo.npz, dog: compared with all of {reference}" in warnings
+    assert "turbo.npz: 139 images have no tag" in warnings
+    assert "turbo.npz, bird has 1 image" in warnings
     monkeypatch.chdir(tmp_path)
-    shown = call("--reference", "photos.npz", "--images", "turbo.npz", *flags).stdout
-    assert "turbo.npz, dog" in shown and "photos.npz, cat" in shown
+    printed = call("--reference", "photos.npz", "--images", "turbo.npz", *flags).stdout
+    assert "turbo.npz, dog" in printed and "photos.npz, cat" in printed
 
 
 def test_tags_of_a_path_count_before_those_of_a_name(tmp_path):
@@ -401,7 +401,7 @@ def test_cautions_of_files(files):
     damaged = {"unreadable": {"a.png": "a.png: empty"}, "grayscale": 3, "sizes": [[9, 9], [8, 8]]}
     images = files("b", features=IMAGES, extractor=extractor(resize="legacy", files=damaged))
     result = t2v_eval.distance(reference, images, "kid", resamples=0)
-    said = "\n".join(result.pairs[0].warnings)
+    warnings = "\n".join(result.pairs[0].warnings)
     for text in (
         "'clean'",
         "'legacy'",
@@ -409,7 +409,7 @@ def test_cautions_of_files(files):
         "3 images in gray",
         "different",
     ):
-        assert text in said
+        assert text in warnings
     assert result.features["network"] == "inception"
     other = files("c", features=IMAGES, extractor=np.array('{"network": "dino"}'))
     with pytest.raises(InputError, match="network 'inception'.*'dino'"):
@@ -438,9 +438,9 @@ def test_unequal_numbers_and_resolutions_of_both_sets_are_warned_of():
 
 def test_copies_are_noticed():
     images = np.concatenate([REFERENCE[:7], IMAGES, IMAGES[:3]])
-    said = "\n".join(t2v_eval.distance(REFERENCE, images, "kid", resamples=0).pairs[0].warnings)
-    assert "rows that reference holds, too: 7" in said
-    assert "3 of 210 rows repeat" in said
+    warnings = "\n".join(t2v_eval.distance(REFERENCE, images, "kid", resamples=0).pairs[0].warnings)
+    assert "rows that reference holds, too: 7" in warnings
+    assert "3 of 210 rows repeat" in warnings
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,8 @@ def test_images_that_cannot_be_used_are_named_and_left_out(images):
     assert "empty.png" in unreadable["empty.png"]
     assert result.count == result.extractor["files"]["count"] == 10
     reference = np.random.default_rng(0).normal(size=(50, 3))
-    said = t2v_eval.distance(reference, result, "kid", resamples=0).pairs[0].warnings
-    (line,) = (line for line in said if "3 images left out" in line)
+    warnings = t2v_eval.distance(reference, result, "kid", resamples=0).pairs[0].warnings
+    (line,) = (line for line in warnings if "3 images left out" in line)
     assert all(name in line for name in unreadable)
 
 
@@ -223,9 +223,9 @@ def test_what_is_not_looked_at_is_told(images, tmp_path):
     (images / "linked").symlink_to(images / "sub", target_is_directory=True)
     result = extract_folder(images, extractor())
     assert result.count == 10
-    said = "\n".join(t2v_eval.distance(None, result, "vendi", resamples=0).pairs[0].warnings)
+    warnings = "\n".join(t2v_eval.distance(None, result, "vendi", resamples=0).pairs[0].warnings)
     for text in ("1 image of other formats (.gif)", "broken links, left out: 1", "not followed: 1"):
-        assert text in said
+        assert text in warnings
 
 
 def test_files_of_the_whole_folder_are_told_once_of_its_parts(images):

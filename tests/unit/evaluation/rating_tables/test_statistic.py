@@ -161,8 +161,8 @@ def test_generators_are_compared_by_their_means():
     rows = drawn()
     rows[5]["near"] = None  # a rating without a score counts for neither mean
     got = figures(rows, system="generator", group="prompt")
-    known = [row for row in rows if row["near"] is not None]
-    parts = groups_of(known, "generator")
+    rated = [row for row in rows if row["near"] is not None]
+    parts = groups_of(rated, "generator")
     s = [column(of, "near").mean() for of in parts]
     h = [mean_of(of).mean() for of in parts]
     assert got["pearson_system"] == pytest.approx(stats.pearsonr(s, h).statistic)
@@ -172,7 +172,7 @@ def test_generators_are_compared_by_their_means():
     right = [(s[a] - s[b]) * (h[a] - h[b]) > 0 for a, b in pairs]
     assert got["acc_ignore_system"] == pytest.approx(np.mean(right))
     assert got["spearman"] == pytest.approx(
-        stats.spearmanr(column(known, "near"), mean_of(known)).statistic
+        stats.spearmanr(column(rated, "near"), mean_of(rated)).statistic
     ), "both levels at once"
 
 
@@ -241,12 +241,12 @@ def test_rows_that_are_pairs():
 
 def test_ratings_that_are_classes():
     truth = ["cat", "dog", "cat", "bird", "dog", "cat", None]
-    said = ["cat", "cat", "cat", "bird", "bird", "unclear", "dog"]
-    rows = [{"h": h, "s": s} for h, s in zip(truth, said, strict=True)]
+    labels = ["cat", "cat", "cat", "bird", "bird", "unclear", "dog"]
+    rows = [{"h": h, "s": s} for h, s in zip(truth, labels, strict=True)]
     got = figures(rows, "h", "s", classes=True)
     assert got["accuracy"] == pytest.approx(3 / 6)
     with pytest.warns(UserWarning, match="y_pred contains classes"):
-        expected = balanced_accuracy_score(truth[:6], said[:6])
+        expected = balanced_accuracy_score(truth[:6], labels[:6])
     assert got["balanced_accuracy"] == pytest.approx(expected)
 
     rng = np.random.default_rng(1)

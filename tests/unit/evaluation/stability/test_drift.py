@@ -176,9 +176,9 @@ def run(server, *arguments, code=0):
 
 def test_the_command_exits_3_where_scores_have_shifted(service):
     judge, server = service
-    asked = len(server.requests)
+    requests = len(server.requests)
     result = run(server, "--model", JUDGE, "--sample", 5, "--dry-run")
-    assert len(server.requests) == asked and "5" in result.stdout
+    assert len(server.requests) == requests and "5" in result.stdout
     assert "+0.000" in run(server).stdout  # the only scorer of the store
     judge.shift, judge.name = 2, "m-2026-06-01"
     result = run(server, "--json", "--out", "drift.csv", "--new-store", "new.sqlite", code=3)
@@ -186,9 +186,9 @@ def test_the_command_exits_3_where_scores_have_shifted(service):
     assert content["shift"]["value"] == pytest.approx(2) and content["models_now"] == [
         "m-2026-06-01"
     ]
-    asked = len(server.requests)
+    requests = len(server.requests)
     assert "m-2026-06-01" in run(server, "--new-store", "new.sqlite", code=3).stdout
-    assert len(server.requests) == asked  # what was paid for is kept
+    assert len(server.requests) == requests  # what was paid for is kept
     rows = Path("drift.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 9 and rows[0].startswith("image,text,stored,score")
     judge.silent = True

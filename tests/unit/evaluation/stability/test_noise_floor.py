@@ -77,15 +77,15 @@ def test_the_feature_cache_does_not_hide_it():
     scores = [scorer(item.images, item.texts).numpy() for item in items]
     other = scorer.computing_anew()
     assert other._cache is not scorer._cache
-    seen = []
-    other.preprocess = lambda image, plain=scorer.preprocess: seen.append(1) or plain(image)
+    calls = []
+    other.preprocess = lambda image, plain=scorer.preprocess: calls.append(1) or plain(image)
     other(items[0].images, items[0].texts)
-    assert len(seen) == 2, "both images are encoded again"
+    assert len(calls) == 2, "both images are encoded again"
     assert measure(scorer, items, scores).max < 1e-4
 
 
 def test_a_service_is_not_asked_twice():
-    asked = []
+    calls = []
 
     class Counts(ApiScorer[str]):
         version = "1"
@@ -94,11 +94,11 @@ def test_a_service_is_not_asked_twice():
             return media.key
 
         async def score_cell(self, image, text):
-            asked.append(text)
+            calls.append(text)
             return CellScore(0.5)
 
     run = evaluate(Counts(), Drawn(n=3), resamples=2)
-    assert len(asked) == 3 and run.noise_floor.cells == 0
+    assert len(calls) == 3 and run.noise_floor.cells == 0
     assert run.noise_floor.describe() == "not measured: a service is not asked twice"
 
 

@@ -152,14 +152,14 @@ def test_realism(golden):
     expected = dict(golden.scores)
     values = np.array(expected.pop("realism"), np.float64)
     assert overlap(reference, images, k=k).means() == pytest.approx(expected, rel=1e-12)
-    ours = realism(reference, images, k=k)
+    scores = realism(reference, images, k=k)
     # The original's distance of a copy to its row is rounding, or 0; ours is 0.
     copies = (images[:, None] == reference[None]).all(axis=2).any(axis=1)
-    assert np.isinf(ours[np.isinf(values)]).all()
-    assert copies[np.isinf(ours)].all()
-    plain = np.isfinite(ours) & (ours < 1e4)
-    assert plain.sum() > len(ours) / 4
-    assert ours[plain] == pytest.approx(values[plain], rel=1e-6)
+    assert np.isinf(scores[np.isinf(values)]).all()
+    assert copies[np.isinf(scores)].all()
+    plain = np.isfinite(scores) & (scores < 1e4)
+    assert plain.sum() > len(scores) / 4
+    assert scores[plain] == pytest.approx(values[plain], rel=1e-6)
 
 
 @cases("authpct")

@@ -26,8 +26,8 @@ def test_counts_are_those_of_the_battles_of_the_drawn_units(battles, values, mon
     assert wins.shape == ties.shape == (9, 4, 4)
     rng = np.random.default_rng(4)
     for b in range(9):
-        drawn = rng.integers(0, 13, 13)
-        index = np.concatenate([np.flatnonzero(units == unit) for unit in drawn])
+        indices = rng.integers(0, 13, 13)
+        index = np.concatenate([np.flatnonzero(units == unit) for unit in indices])
         np.testing.assert_array_equal(wins[b], battles.take(index).wins(tie=0))
         np.testing.assert_array_equal(ties[b], battles.take(index).ties())
 

@@ -31,11 +31,11 @@ def by_all_pairs(s: np.ndarray, h: np.ndarray, copies: np.ndarray, threshold: fl
     total, product = pair.sum(), (pair * score * human).sum()
     untied = [(pair * (side != 0)).sum() for side in (score, human)]
     classes = min(len(np.unique(side)) for side in (s, h))
-    written = np.repeat(s, weight), np.repeat(h, weight)
-    n = len(written[0])
+    repeated = np.repeat(s, weight), np.repeat(h, weight)
+    n = len(repeated[0])
     return {
-        "pearson": np.corrcoef(*written)[0, 1],
-        "spearman": stats.spearmanr(*written)[0],
+        "pearson": np.corrcoef(*repeated)[0, 1],
+        "spearman": stats.spearmanr(*repeated)[0],
         "tau_b": product / math.sqrt(float(untied[0]) * float(untied[1])),
         "tau_c": product * (n - 1) * classes / (total * n * (classes - 1)),
         "acc23": (pair * np.where(near, human == 0, score * human == 1)).sum() / total,
@@ -91,22 +91,22 @@ def test_resamples_without_pairs_are_undefined() -> None:
 def test_draws_are_those_of_one_resample_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draws, "_TOGETHER", 1)
     monkeypatch.setattr(draws, "_LEAST_TOGETHER", 4)
-    drawn = np.concatenate(draws.drawn_copies(7, 10, 3), axis=1)
+    copies = np.concatenate(draws.drawn_copies(7, 10, 3), axis=1)
     rng = np.random.default_rng(3)
-    assert drawn.T.tolist() == [
+    assert copies.T.tolist() == [
         np.bincount(rng.integers(0, 7, 7), minlength=7).tolist() for _ in range(10)
     ]
 
 
 def test_only_the_last_draws_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = draws._Drawn()
+    cache = draws._Drawn()
     monkeypatch.setattr(draws, "_KEPT_BYTES", 250)
-    first = kept.get(10, 10, 0)
-    kept.get(10, 10, 1)
-    assert kept.get(10, 10, 0) is first
-    other = kept.get(10, 10, 2)
-    assert kept.get(10, 10, 0) is first and kept.get(10, 10, 2) is other
-    assert len(kept.get(100, 10, 0)[0]) == 100 and kept.get(10, 10, 0) is not first
+    first = cache.get(10, 10, 0)
+    cache.get(10, 10, 1)
+    assert cache.get(10, 10, 0) is first
+    other = cache.get(10, 10, 2)
+    assert cache.get(10, 10, 0) is first and cache.get(10, 10, 2) is other
+    assert len(cache.get(100, 10, 0)[0]) == 100 and cache.get(10, 10, 0) is not first
 
 
 @pytest.mark.parametrize("constant", ["skip", "zero"])

@@ -20,9 +20,9 @@ from t2v_eval.stats.text_rendering.measures import (
 @pytest.mark.parametrize("measure", MEASURES)
 def test_each_measure_is_that_of_its_authors(measure, goldens):
     cases = json.loads((goldens / "text_rendering.json").read_text())["cases"]
-    ours = [MEASURES[measure].score(case["wanted"], case["read"]) for case in cases]
-    assert ours == pytest.approx([case[measure] for case in cases], abs=1e-12)
-    assert len({round(score, 3) for score in ours}) > 1
+    scores = [MEASURES[measure].score(case["wanted"], case["read"]) for case in cases]
+    assert scores == pytest.approx([case[measure] for case in cases], abs=1e-12)
+    assert len({round(score, 3) for score in scores}) > 1
 
 
 def test_an_edit_distance_is_the_least_number_of_edits():

@@ -7,7 +7,7 @@ between models is in their cards: how the prompt is built (`style`, `chat`), wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,15 +25,17 @@ from t2v_eval.inputs.template import wrapper
 from t2v_eval.inputs.video import Clip
 from t2v_eval.local.base import Options
 from t2v_eval.local.checkpoint_files import first_lines
+from t2v_eval.local.dry_loading import WEIGHT_SUFFIXES
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.prefix_sharing import PrefixSharingScorer
-from t2v_eval.local.weights import HUB_FILES, weight_files
+from t2v_eval.local.weights import HUB_FILES, read_tensors, weight_files
 from t2v_eval.scoring.generation import Explanation, render_tokens, token_probabilities
 
 from ..common.pretrained import Placement, build_network, read_config
 from ..common.processors import check_vocabulary
 from ..common.versions import newer_than_tested, tolerance_for, warn_unoptimised
 from .layouts import read_layout
+from .lora import ADAPTER_FILES, LoraAdapter
 from .prompting import STYLES, make_prompt_builder
 from .prompting.builders import GREY_IMAGE, CheckpointInfo
 from .reading.head import LanguageModelHead
@@ -92,6 +94,8 @@ class HfVlm(WritingScorer, PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         device_map: "auto" spreads a model over all GPUs, and the CPU where they are too small.
         load_in_8bit: quantise the weights to 8 bits with bitsandbytes.
         load_in_4bit: quantise the weights to 4 bits with bitsandbytes.
+        adapter: a folder or hub id with a LoRA adapter of the package peft, which is added to the
+            weights.
         vision_tower: for LLaVA in the layout of its authors, the folder or hub id of the CLIP tower
             if not that of config.json.
         **options: options of `LocalScorer`.
@@ -133,6 +137,7 @@ or 'yes-no' or 'yes-no-token'
         device_map: str | Mapping[str, Any] | None = None,
         load_in_8bit: bool = False,
         load_in_4bit: bool = False,
+        adapter: str | None = None,
         vision_tower: str | None = None,
         **options: Unpack[Options],
     ) -> None:
@@ -140,6 +145,7 @@ or 'yes-no' or 'yes-no-token'
         check_choices(style, rule, share, trust_remote_code, load_in_8bit, load_in_4bit)
         placement = Placement(attn_implementation, device_map, load_in_8bit, load_in_4bit)
         info = self._read_checkpoint(checkpoint, vision_tower, trust_remote_code, placement)
+        self._read_adapter(adapter, placement)
         self.dtype = large_dtype(options.get("dtype"), self.device, info.folder)
         prompt_options: dict[str, Any] = {
             "chat": chat,
@@ -187,6 +193,34 @@ or 'yes-no' or 'yes-no-token'
         self.files = [*dict.fromkeys([*sorted({*weight_files(folder), *files}), *elsewhere])]
         return CheckpointInfo(folder, config, layout, trust_remote_code)
 
+    def _read_adapter(self, adapter: str | None, placement: Placement) -> None:
+        """Set the adapter that is added to the weights; None for none."""
+        self._adapter: LoraAdapter | None = None
+        if adapter is None:
+            return
+        if placement.load_in_8bit or placement.load_in_4bit:
+            raise InputError(
+                "`adapter=` is added to weights that are not quantised: leave `load_in_8bit=` and "
+                "`load_in_4bit=` out"
+            )
+        self._adapter = LoraAdapter(
+            self.locate(adapter, ADAPTER_FILES, argument="adapter", revision=None)
+        )
+        self.files = [*self.files, *self._adapter.files]
+
+    @override
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        if self._adapter is None:
+            yield from super().stored_weights()
+            return
+        files = [file for file in self.files if file not in self._adapter.files]
+        yield from self._adapter.merge(
+            (name, tensor.to(self.dtype))
+            for file in files
+            if file.suffix in WEIGHT_SUFFIXES
+            for name, tensor in read_tensors(file).items()
+        )
+
     def _set_prompts(
         self, info: CheckpointInfo, style: str, rule: str, options: Mapping[str, Any]
     ) -> None:
@@ -210,6 +244,8 @@ or 'yes-no' or 'yes-no-token'
     def _build(self, info: CheckpointInfo, placement: Placement) -> Any:
         """Return the network with its weights, which decides the device where it is spread."""
         if info.layout:
+            if self._adapter is not None:
+                raise InputError("`adapter=` needs a checkpoint in the layout of transformers")
             return info.layout.build(self.device, self.dtype, placement.attn_implementation)
         network = build_network(
             AutoModelForImageTextToText,
@@ -220,6 +256,8 @@ or 'yes-no' or 'yes-no-token'
             trust_remote_code=info.trusted,
         )
         self.device = network.get_input_embeddings().weight.device
+        if self._adapter is not None:
+            self._adapter.apply(network)
         return network
 
     def _set_reader(self, info: CheckpointInfo, attention: str, share: bool | str) -> None:

@@ -342,7 +342,8 @@ def load_written_scorer(
             here; by default that of the card.
         wording: "authors" asks as the authors' script does, for which `t2v-eval data NAME --fetch`
             may be needed; "ours" asks in words of our own, where the card has them.
-        local: options of a model that runs here, from the card.
+        local: options of a model that runs here, from the card; an `adapter` is that of the
+            card's `vlm` alone.
         system: the system message, from the card; of a loaded scorer, it is that which it has.
         card: the card of the scorer.
         question_template: refused, as are the other templates.
@@ -375,6 +376,8 @@ def load_written_scorer(
     }
     if isinstance(vlm, str):
         of_card = {} if vlm_is_remote(vlm) else dict(local or {})
+        if card is None or vlm != card.args.get("vlm"):
+            of_card.pop("adapter", None)  # which belongs to the weights of the card's own model
         of_vlm = {**of_card, **({"system": system} if system else {}), **of_vlm}
     writer = load_writer(vlm, definition.writing, of_vlm)
     make = WrittenPreference if definition.roles in (PAIR, EDIT_PAIR) else WrittenScorer
@@ -416,7 +419,8 @@ def load_judge_file(file: str, card: Any = None, **options: Any) -> WrittenScore
     if "judge" not in table:
         raise InputError(f"{file} has no table `judge`")
     facts = {key: table.pop(key) for key in ("kind", "range", "summary", "license") if key in table}
-    card = replace(card, **facts) if card is not None else None
+    if card is not None:
+        card = replace(card, **facts, args={**card.args, "vlm": table.get("vlm")})
     return load_written_scorer(**{**table, **options}, card=card)
 
 

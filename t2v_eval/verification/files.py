@@ -43,9 +43,11 @@ def check_weights(
     tensors = compare((item for s in scorers for item in s.stored_weights()), parts)
     if not tensors.loaded:
         return [Check.without(USED, "the scorer holds no network")]
-    folders = dict.fromkeys(file.parent for scorer in scorers for file in scorer.files)
-    adapters = [str(file) for folder in folders if (file := folder / ADAPTER).exists()]
-    return [_used(tensors, adapters), _complete(tensors), _finite(tensors)]
+    files = dict.fromkeys(file for scorer in scorers for file in scorer.files)
+    folders = dict.fromkeys(file.parent for file in files)
+    adapters = [file for folder in folders if (file := folder / ADAPTER).exists()]
+    unread = [str(file) for file in adapters if file not in files]
+    return [_used(tensors, unread), _complete(tensors), _finite(tensors)]
 
 
 def _used(tensors: Comparison, adapters: Sequence[str]) -> Check:
@@ -53,7 +55,8 @@ def _used(tensors: Comparison, adapters: Sequence[str]) -> Check:
         text = (
             f"{listed(adapters)}: the weights have a LoRA adapter beside them, and whether it is "
             "applied depends on the packages installed: merge it into the weights "
-            "(merge_and_unload of the package peft), or move it to another folder"
+            "(merge_and_unload of the package peft), or move it to another folder and pass it as "
+            "`adapter=`"
         )
         return Check.of(USED, False, text, len(adapters))
     if tensors.stray:

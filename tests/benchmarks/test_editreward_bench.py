@@ -8,10 +8,14 @@ import pytest
 from helpers.benchmarks.example import Example, duplicate_table_row, table_with
 from helpers.benchmarks.expected_metrics import column
 from helpers.benchmarks.small_files import jpeg
+from helpers.judges import Reciting
 from pyarrow import parquet
 
+import t2v_eval
 from t2v_eval.evaluation.options import open_benchmark
-from t2v_eval.inputs.media import Edit
+from t2v_eval.evaluation.run import evaluate
+from t2v_eval.inputs.media import Edit, ImageGroup, open_media
+from t2v_eval.scoring.generation import Written
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 
@@ -78,6 +82,29 @@ def test_candidates_are_edits_of_one_source_with_peoples_choice(tmp_path):
     assert items[0].images[0].source is items[0].images[1].source
     groups = [item.group for item in items]
     assert len({*groups}) == 3 and groups[2] == groups[3] == groups[4]
+
+
+@pytest.mark.parametrize("name", ["editscore", "firm-edit"])
+def test_judges_of_edits_are_asked_about_both_candidates(name, tmp_path):
+    """The judge prefers the candidate whose key is greater, by a grade that both images decide."""
+    write(tmp_path)
+    benchmark = open_benchmark("editreward-bench", tmp_path)
+
+    class Keys(Reciting):
+        def write_passes(self, images, prompts, writing):
+            for n, media in enumerate(images):
+                key = (media.images[-1] if isinstance(media, ImageGroup) else media).key
+                grade = 1 + 4 * int(key[:8], 16) // 2**32
+                yield [n], [[Written(f'{{"score": {[grade] * (1 + (name == "editscore"))}}}')]]
+
+    judge = t2v_eval.load(name, vlm=Keys(lambda _: []), wording="ours")
+    run = evaluate(judge, benchmark, resamples=5)
+    right = 0
+    for item, human in zip(benchmark.items(), HUMAN, strict=True):
+        first, second = (int(open_media(e.result).key[:8], 16) for e in item.images)
+        grades = [1 + 4 * key // 2**32 for key in (first, second)]
+        right += (grades[0] > grades[1]) - (grades[0] < grades[1]) == np.sign(human[0] - human[1])
+    assert run.metrics["individual_accuracy"].value == pytest.approx(right / 5)
 
 
 def test_a_missing_score_leaves_its_group_out_and_groups_weigh_alike(tmp_path):

@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from helpers.judges import Reciting
 
 import t2v_eval
+from t2v_eval.backends.written import written_scorer
 from t2v_eval.backends.written.reading import Output, join, names_in, read_outputs
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.scoring.generation import Written
@@ -30,6 +32,34 @@ def toml(value):
     if isinstance(value, list):
         return f"[{', '.join(map(toml, value))}]"
     return str(value) if isinstance(value, float) else json.dumps(value)
+
+
+def test_an_adapter_belongs_to_the_model_of_its_card(tmp_path, monkeypatch):
+    """A merged copy that a user names does not get it a second time."""
+    asked = []
+
+    def load_writer(vlm, writing, options):
+        asked.append((vlm, {k: options[k] for k in ("adapter", "system") if k in options}))
+
+    monkeypatch.setattr(written_scorer, "load_writer", load_writer)
+    monkeypatch.setattr(written_scorer, "WrittenScorer", lambda *_, **__: Reciting(lambda _: []))
+    system = {"system": "You are a helpful assistant."}
+    for options in ({}, {"vlm": "hf-vlm:merged"}, {"vlm": "gpt-4o"}):
+        t2v_eval.load("editscore-qwen3-vl-4b", wording="ours", **options)
+    file = tmp_path / "mine.toml"
+    local = {"adapter": "org/mine"}
+    table = {"judge": {"score": "q", "questions": [{"text": "Grade {}", "outputs": {"q": GRADE}}]}}
+    for key, value in {**table, "vlm": "hf-vlm:org/base", "local": local}.items():
+        with file.open("a") as stream:
+            stream.write(f"{key} = {toml(value)}\n")
+    t2v_eval.load(str(file))
+    adapter = {"adapter": "EditScore/EditScore-Qwen3-VL-4B-Instruct"}
+    assert asked == [
+        ("hf-vlm:Qwen/Qwen3-VL-4B-Instruct", {**adapter, **system}),
+        ("hf-vlm:merged", system),
+        ("gpt-4o", {}),
+        ("hf-vlm:org/base", local),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -235,19 +235,15 @@ class PromptsForm(Published):
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         columns = self._by_folder(items, scores)
-        for (first, second), values in self.contrasts(items, scores).items():
-            columns[f"{first} - {second}"] = values
+        contrasts = _contrasts(columns)
+        columns |= {f"{first} - {second}": of for (first, second), of in contrasts.items()}
         return lambda index: {
             name: mean_of_known(values[index]) for name, values in columns.items()
         }
 
     @override
     def contrasts(self, items: Sequence[Item], scores: Scores) -> Mapping[Contrast, FloatArray]:
-        pairs = combinations(self._by_folder(items, scores).items(), 2)
-        return {
-            (first, second): values - other_values
-            for (first, values), (second, other_values) in pairs
-        }
+        return _contrasts(self._by_folder(items, scores))
 
     def cells_by_folder(
         self, items: Sequence[Item], scores: Scores
@@ -263,7 +259,21 @@ class PromptsForm(Published):
     def _by_folder(self, items: Sequence[Item], scores: Scores) -> dict[str, FloatArray]:
         """Return the mean score of each prompt's images (NaN without one), by folder name."""
         cells = self.cells_by_folder(items, scores)
-        return {name: np.array([*map(mean_of_known, listed)]) for name, listed in cells.items()}
+        return {name: _means(listed) for name, listed in cells.items()}
+
+
+def _means(listed: Sequence[FloatArray]) -> FloatArray:
+    """Return the mean of the known scores of each item; NaN without one."""
+    if all(len(cells) == 1 for cells in listed):  # as of nearly all large sets
+        return np.concatenate(listed) if listed else np.empty(0)
+    return np.array([*map(mean_of_known, listed)])
+
+
+def _contrasts(columns: Mapping[str, FloatArray]) -> dict[Contrast, FloatArray]:
+    return {
+        (first, second): values - other_values
+        for (first, values), (second, other_values) in combinations(columns.items(), 2)
+    }
 
 
 def read_recipe(folder: Path) -> dict[str, Any] | None:

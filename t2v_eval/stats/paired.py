@@ -300,6 +300,7 @@ class _Exchanged:
     def __init__(self, a: FloatArray, b: FloatArray, h: FloatArray, names: Sequence[str]) -> None:
         self.a, self.b, self.h, self.names, self.n = a, b, h, names, len(h)
         self._last: tuple[Swaps | None, tuple[Ties, Ties] | None] = (None, None)
+        self._known: dict[float, tuple[FloatArray, FloatArray]] = {}
 
     @cached_property
     def vectors(self) -> dict[str, FloatArray]:
@@ -401,6 +402,11 @@ class _Exchanged:
 
     def _agreeing(self, threshold: float) -> tuple[FloatArray, FloatArray]:
         """Return for each of 2n scores the pairs tied in both, and those ordered alike."""
+        if threshold not in self._known:
+            self._known[threshold] = self._count_agreeing(threshold)
+        return self._known[threshold]
+
+    def _count_agreeing(self, threshold: float) -> tuple[FloatArray, FloatArray]:
         tied, ordered = np.zeros((2, 2 * self.n))
         for counts, of_pairs in zip((tied, ordered), self._pairs.agreeing(threshold), strict=True):
             counts[self._pairs.column] = of_pairs

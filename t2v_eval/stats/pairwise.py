@@ -22,13 +22,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.stats.counting.ranges import range_counts
+from t2v_eval.stats.counting.ranges import RangeCounts, range_counts
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -137,7 +137,6 @@ class Pairs:
         rank: the rank of its rating among all distinct ratings.
         weight: an integer proportional to 1 / pairs of its row.
         pairs_in_row: the number of pairs of each row that holds any.
-        counts: of the ranks.
 
     >>> pairs = Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]))
     >>> pairs.calibrate(), pairs.accuracy(1.0)
@@ -183,7 +182,11 @@ class Pairs:
         self._index = np.arange(n)
         self._last = np.repeat(self._starts + sizes - 1, sizes)
         self.weight = np.repeat(_weights(self.pairs_in_row), sizes)
-        self.counts = range_counts(self.rank)
+
+    @cached_property
+    def counts(self) -> RangeCounts:
+        """Return counts of the ranks of ranges of places, made when first used."""
+        return range_counts(self.rank)
 
     def accuracy(self, threshold: float) -> float:
         """Return the mean over rows of `accuracies`, from 0 to 1; NaN without pairs."""
@@ -224,6 +227,8 @@ class Pairs:
         """Return the smallest threshold among {0} and all differences with the best accuracy."""
         if not len(self.pairs_in_row):
             return math.nan
+        if int(self.rank.max()) + 1 == len(self.rank):  # no pair is tied by people
+            return 0.0
 
         @lru_cache(_REMEMBERED)
         def at(threshold: float) -> tuple[IntArray, int, int]:
@@ -242,7 +247,7 @@ class Pairs:
         best, threshold = agreeing(0.0), 0.0
         # As many agree at some threshold.
         reachable = max(best, agreeing(table.most)) if table else best
-        intervals = table.intervals(reachable, widest) if table else [(0.0, widest)]
+        intervals = table.intervals(reachable, widest) if table else self._first_intervals(widest)
         heap = list(itertools.starmap(entry, intervals))
         heapq.heapify(heap)
         limit = min(_MAX_LISTED, max(_LEAST_LISTED, _LISTED_PER_ITEM * len(self.x)))
@@ -269,6 +274,22 @@ class Pairs:
             if candidate[0] > best or (candidate[0] == best and candidate[1] < threshold):
                 best, threshold = candidate
         return threshold
+
+    def _first_intervals(self, widest: float) -> list[tuple[float, float]]:
+        """Return all thresholds, cut where a search soon ends if people tie few pairs.
+
+        No more pairs than people tie can be gained, and about every second one is lost.
+        """
+        _, copies = np.unique(self.rank, return_counts=True)
+        few = 4 * int((copies * (copies - 1) // 2).sum())
+        pairs = int(self.pairs_in_row.sum())
+        if 0 < few <= _MAX_LISTED < pairs and widest < math.inf:
+            cut, none = widest * few / pairs, self._reach(0.0)
+            while int((self._reach(cut) - none).sum()) > few:
+                cut /= 2
+            if cut > 0:
+                return [(0.0, cut), (cut, widest)]
+        return [(0.0, widest)]
 
     def list_all(self) -> ListedPairs:
         """List every pair whose agreement depends on the threshold, sorted by score difference.

@@ -108,7 +108,7 @@ def sign_flip(differences: Values, *, permutations: int = 9999, seed: int = 0) -
         return math.nan
     exact = n <= 30 and 2**n <= permutations
     swaps = _all_swaps(n) if exact else _random_swaps(n, permutations, seed)
-    sums = np.abs([present.sum() - 2 * present[swap].sum() for swap in swaps])
+    sums = np.abs([present.sum() - 2 * (present @ swap.astype(np.float64)) for swap in swaps])
     extreme = int((sums >= abs(present.sum()) - RTOL * np.abs(present).sum()).sum())
     return extreme / len(sums) if exact else (1 + extreme) / (1 + len(sums))
 

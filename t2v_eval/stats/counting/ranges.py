@@ -11,6 +11,7 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 _TABLE_VALUES = 64
 _TABLE_SIZE = 1 << 24  # 64 MB
+_FEW = 4  # places of a value, which are compared one by one
 
 
 class RangeCounts(Protocol):
@@ -95,30 +96,44 @@ class WaveletMatrix:
     """
 
     def __init__(self, values: IntArray) -> None:
+        # The places of each value, one value after the other, and where those of a value begin.
+        self._places = np.argsort(values, kind="stable")
+        self._count = np.bincount(values)
+        self._first = np.cumsum(self._count) - self._count
         self._base = len(values) + 1
-        self._places = np.sort(values * self._base + np.arange(len(values)))
-        self._levels: list[tuple[int, IntArray, int]] = []
+        self._keys = values[self._places] * self._base + self._places
+        values = values.astype(np.int32)
+        self._levels: list[tuple[int, NDArray[np.int32], int]] = []
         largest = int(values.max(initial=0))
         for bit in reversed(range(largest.bit_length())):
             ones = (values >> bit & 1).astype(bool)
-            zeros_before = np.concatenate(([0], np.cumsum(~ones)))
+            zeros_before = np.concatenate(([0], np.cumsum(~ones))).astype(np.int32)
             self._levels.append((bit, zeros_before, int(zeros_before[-1])))
             values = np.concatenate((values[~ones], values[ones]))
 
     def greater(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
         """Return for each query the number of positions in [start, stop) that exceed value."""
-        total = np.zeros(len(value), dtype=np.int64)
+        # 32 bits take half of the time.
+        first, last, bits = (side.astype(np.int32) for side in (start, stop, value))
+        total = np.zeros(len(value), dtype=np.int32)
         for bit, zeros_before, zeros in self._levels:
-            has_bit = (value >> bit & 1).astype(bool)
-            zero_start, zero_stop = zeros_before[start], zeros_before[stop]
-            one_start, one_stop = start - zero_start, stop - zero_stop
-            total += np.where(has_bit, 0, one_stop - one_start)
-            start = np.where(has_bit, one_start + zeros, zero_start)
-            stop = np.where(has_bit, one_stop + zeros, zero_stop)
-        return total
+            has_bit = (bits >> bit & 1).astype(bool)
+            zero_first, zero_last = zeros_before.take(first), zeros_before.take(last)
+            one_first, one_last = first - zero_first, last - zero_last
+            total += np.where(has_bit, 0, one_last - one_first)
+            first = np.where(has_bit, one_first + np.int32(zeros), zero_first)
+            last = np.where(has_bit, one_last + np.int32(zeros), zero_last)
+        return total.astype(np.int64)
 
     def equal(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
         """Return for each query the number of positions in [start, stop) that hold value."""
-        first = value * self._base
-        before, until = (np.searchsorted(self._places, first + end) for end in (start, stop))
-        return until - before
+        most = int(self._count.max(initial=0))
+        if most > _FEW:
+            first = value * self._base
+            before, until = (np.searchsorted(self._keys, first + end) for end in (start, stop))
+            return until - before
+        total = np.zeros(len(value), dtype=np.int64)
+        for k in range(most):  # the k-th place of each value, if there are as many
+            place = self._places.take(self._first.take(value) + k, mode="clip")
+            total += (k < self._count.take(value)) & (start <= place) & (place < stop)
+        return total

@@ -169,8 +169,9 @@ def test_of_thresholds_that_are_as_good_the_smallest_is_found(
     rng = np.random.default_rng(0)
     for _ in range(100):
         n = int(rng.integers(5, 12))
-        s, h = (rng.integers(0, top, (1, n)).astype(float) for top in (12, 3))
-        assert pairwise.Pairs(s, h).calibrate() == pairwise.naive_threshold(s, h)
+        for levels in (3, n, 2 * n):  # many, few and hardly any ratings are equal
+            s, h = (rng.integers(0, top, (1, n)).astype(float) for top in (12, levels))
+            assert pairwise.Pairs(s, h).calibrate() == pairwise.naive_threshold(s, h)
 
 
 @settings(max_examples=60, deadline=None)

@@ -170,4 +170,5 @@ def _check_regular(mode: int, path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     kind = next((name for test, name in _KINDS if test(mode)), "of an unknown type")
-    raise OSError(errno.EINVAL, f"is {kind}, not a regular file; save its content as a file")
+    what = f"is {kind}, not a regular file; save its content as a file"
+    raise OSError(errno.EINVAL, what, str(path))

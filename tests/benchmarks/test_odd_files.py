@@ -11,7 +11,9 @@ import pytest
 from helpers.benchmarks.example import json_with
 from helpers.benchmarks.examples import EXAMPLES, opened
 from openpyxl import load_workbook
+from typer.testing import CliRunner
 
+from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.registry import benchmarks
 
@@ -105,6 +107,11 @@ def test_verdicts_of_another_form(tmp_path, results, message):
     (tmp_path / "mine.json").write_text(json.dumps({"wise_7_flux_imagen4": results}))
     with pytest.raises(BenchmarkDataError, match=message):
         opened("mmrb2-t2i", tmp_path).read_results(tmp_path / "mine.json")
+
+
+def test_results_that_are_no_file():
+    run = CliRunner().invoke(app, ["results", "/dev/null", "--benchmark", "caparena"])
+    assert run.exit_code == 2 and "/dev/null: is a device, not a regular file" in run.output
 
 
 def write_csv(path, *rows):

@@ -1,4 +1,4 @@
-"""Scorers that rate several aspects; one of them, or all joined, is the score."""
+"""Scorers that rate several aspects; the score is one of the ratings, or all combined."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class AspectExplanation(Explanation):
 class AspectScorer(QuestionOnlyScorer[State], Generic[State]):
     """Rate all aspects; `explain`, the store and reports keep them beside the score.
 
-    Subclasses call `choose_aspect`, and write `rate` and `join`.
+    Subclasses call `choose_aspect`, and implement `rate` and `join`.
 
     Attributes:
-        aspects: what is rated, in the order of `rate`.
-        joined: the name of what `join` computes.
-        aspect: what the score is: an aspect, or `joined`.
+        aspects: names of the ratings, in the order of `rate`.
+        joined: name of the combined score that `join` computes.
+        aspect: which of these the score is.
 
     >>> import torch
     >>> from PIL import Image
@@ -72,10 +72,13 @@ class AspectScorer(QuestionOnlyScorer[State], Generic[State]):
     aspect: str
 
     def choose_aspect(self, aspect: str) -> None:
-        """Say what the score is.
+        """Set which rating is the score.
+
+        Args:
+            aspect: one of `aspects`, or `joined`.
 
         Raises:
-            InputError: no aspect of this scorer.
+            InputError: the aspect is unknown.
         """
         if aspect not in (*self.aspects, self.joined):
             names = " or ".join(map(repr, (*self.aspects, self.joined)))
@@ -93,7 +96,7 @@ class AspectScorer(QuestionOnlyScorer[State], Generic[State]):
 
     @abstractmethod
     def join(self, ratings: Tensor) -> Tensor:
-        """Return the score (P,) that ratings (P, A) have together."""
+        """Combine ratings (P, A) into scores (P,)."""
 
     @override
     def score(self, states: Sequence[State], texts: Sequence[str]) -> Tensor:

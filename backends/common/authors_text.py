@@ -1,4 +1,4 @@
-"""Texts of authors that are too long to be repeated here: read from their own script, not run.
+"""Long texts, read from their authors' scripts instead of copied; the scripts are not run.
 
 A card names the repository, the commit, the file and its SHA-256, and the strings of the file that
 make the text. `t2v-eval data NAME --fetch` brings the file.
@@ -23,19 +23,19 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True)
 class AuthorsText:
-    """Where a text of authors is, and how it is made of the strings there.
+    """Location of a text in its authors' repository, and how its strings are put together.
 
     Attributes:
-        repository: on GitHub, as OWNER/NAME.
+        repository: its name on GitHub, as OWNER/NAME.
         commit: its commit.
         file: a Python file there, or a Markdown page with blocks of Python.
-        sha256: of the file.
-        strings: for each part, in order, the variable that it is assigned to, or words that it
-            alone contains.
-        join: what stands between the parts.
-        fields: what the variables of formatted strings stand for: ``{prompt = "text"}``.
-        replace: texts that are replaced in it, each with its replacement.
-        around: what stands around it, with ``{authors}`` in its place.
+        sha256: the digest of the file.
+        strings: for each part, in order, the variable that it is assigned to, or words that no
+            other string contains.
+        join: the separator of the parts.
+        fields: template fields for the variables of formatted strings: ``{prompt = "text"}``.
+        replace: pairs of a text and its replacement, applied in order.
+        around: the final text, with ``{authors}`` for what was extracted.
 
     >>> source = AuthorsText("me/mine", "0" * 40, "ask.py", "", ["Is"], fields={"p": "text"})
     >>> source.extract("question = f'Is it {p}? {{yes}}'")
@@ -54,7 +54,7 @@ class AuthorsText:
 
     @property
     def url(self) -> str:
-        """The address of the file."""
+        """The URL of the file."""
         return f"{RAW}/{self.repository}/{self.commit}/{self.file}"
 
     def card(self, name: str) -> BenchmarkCard:
@@ -83,7 +83,7 @@ class AuthorsText:
             root: the folder that the file was fetched to.
 
         Raises:
-            BenchmarkDataError: the file is missing, or is not the one that the card names.
+            BenchmarkDataError: the file is missing, or its digest is not that of the card.
         """
         path = (root or download.default_root(name)) / self.file
         if not path.is_file():
@@ -102,8 +102,8 @@ class AuthorsText:
         """Return the text in the source of the file, as a template.
 
         Raises:
-            CheckpointError: the source is no Python; or a string is not there, or is there twice
-                with different texts.
+            CheckpointError: the source is not Python; or a part matches no string, or several
+                different ones.
         """
         blocks = _BLOCK.findall(source) if self.file.endswith(".md") else [source]
         try:

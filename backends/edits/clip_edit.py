@@ -27,7 +27,7 @@ from t2v_eval.scoring.scorer import Scorer
 
 from ..common.composed import takes_any_option
 
-EDITS_TOGETHER = 64  # edits whose images are encoded before their scores are stored
+EDITS_TOGETHER = 64  # edits that are encoded before their scores are stored
 ARROW = " -> "  # between the captions before and after an edit
 ENCODER = "openai:ViT-L-14"
 
@@ -40,7 +40,7 @@ class ClipEdit(Scorer):
         options: see `Scorer`.
 
     Raises:
-        InputError: the scorer is no dual encoder.
+        InputError: `clip` is not a dual encoder.
 
     >>> ClipEdit.image_roles
     ('source', 'result')
@@ -180,7 +180,7 @@ def _why_broken(media: Media) -> str:
         media.load()
     except MediaError as error:
         return str(error)
-    raise AssertionError(f"{media.name} is an image, and no edit")
+    raise AssertionError(f"{media.name} is an image, not an edit")
 
 
 class ClipDirectional(ClipEdit):
@@ -211,7 +211,7 @@ class ClipDirectional(ClipEdit):
 class ClipPreservation(ClipEdit):
     """Score how much of the image stays: the cosine of both images, -1 to 1; texts are not used.
 
-    It is highest where nothing was edited, so that it belongs beside a measure of the change.
+    It is highest where nothing was edited: use it beside a measure of the change.
 
     Args:
         clip: as `ClipEdit`.
@@ -262,7 +262,7 @@ def load_clip_edit(
         of_clip: options of the dual encoder, as for `load`.
 
     Raises:
-        InputError: the scorer is no dual encoder; options of one that is loaded.
+        InputError: `clip` is not a dual encoder, or is loaded and options are given for it.
 
     >>> load_clip_edit("direction", "tiny-clip", device="cpu").clip.name
     'tiny-clip'
@@ -290,7 +290,7 @@ def split_captions(text: str) -> tuple[str, str]:
     """Return the captions before and after an edit.
 
     Raises:
-        InputError: the text does not hold both.
+        InputError: the text does not contain both captions.
 
     >>> split_captions("a cat on a mat -> a dog on a mat")
     ('a cat on a mat', 'a dog on a mat')

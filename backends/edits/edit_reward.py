@@ -1,4 +1,4 @@
-"""EditReward: how well an image was edited by an instruction, learnt from people's choices.
+"""EditReward: how well an image was edited by an instruction, learnt from human preferences.
 
 Wu et al. 2025, "EditReward: A Human-Aligned Reward Model for Instruction-Guided Image Editing",
 section 4. Qwen2.5-VL reads the image before and after the edit twice: with a question about
@@ -67,7 +67,7 @@ class EditReward(QwenReward):
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.
-        InputError: an unknown part.
+        InputError: `part` is unknown.
         TemplateError: the template has an answer.
 
     >>> EditReward.image_roles
@@ -160,12 +160,12 @@ class EditReward(QwenReward):
         return before
 
     def _ask(self, question: str, text: str) -> str:
-        """Return what stands behind the images in the prompt about an instruction."""
+        """Return what stands after the images in the prompt about an instruction."""
         instruction = self.template.fill(text)[0]
         return self._render(Template(question).fill(instruction)[0])[2]
 
     def _render(self, question: str) -> list[str]:
-        """Return the prompt in three parts: before, between and behind the images."""
+        """Return the prompt in three parts: before, between and after the images."""
         content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
         return render(self._chat, messages=messages, add_generation_prompt=True).split(IMAGE, 2)

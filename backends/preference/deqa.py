@@ -1,10 +1,10 @@
-"""DeQA-Score and OneAlign: the grade that a language model expects to give to an image.
+"""DeQA-Score and OneAlign: the expected grade of an image under a language model.
 
 You et al. 2025, "Teaching Large Language Models to Regress Accurate Image Quality Scores using
 Score Distribution", section 3, and Wu et al. 2024, "Q-Align: Teaching LMMs for Visual Scoring via
-Discrete Text-Defined Levels", section 3. mPLUG-Owl2 is asked how it rates the image; the
-probabilities of five words in the place of its answer weigh the grades 5 to 1 (scorer.py of
-zhiyuanyou/DeQA-Score and of Q-Future/Q-Align, where they weigh 1 to 0). The text has no influence.
+Discrete Text-Defined Levels", section 3. mPLUG-Owl2 is asked how it rates the image;
+the grades 5 to 1 are weighted by the probabilities of five words as the next token (scorer.py of
+zhiyuanyou/DeQA-Score and of Q-Future/Q-Align, which weights 1 to 0). The text has no influence.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ LLAMA = (
     "rms_norm_eps",
     "rope_theta",
 )
-# Where config.json has the sizes of both parts.
+# Paths in config.json to the sizes of both parts.
 VISION, ABSTRACTOR = ("visual_config", "visual_model"), ("visual_config", "visual_abstractor")
 HEAD = "lm_head.weight"
-COMPUTED = "rotary_emb.inv_freq"  # a part of old files that follows from their configuration
+COMPUTED = "rotary_emb.inv_freq"  # in old files, though it follows from their configuration
 
 
 class DeqaScore(ImageAloneScorer):
@@ -64,7 +64,7 @@ class DeqaScore(ImageAloneScorer):
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.
-        InputError: neither quality nor aesthetics.
+        InputError: `rated` is neither quality nor aesthetics.
 
     >>> DeqaScore.uses_text
     False
@@ -80,9 +80,9 @@ class DeqaScore(ImageAloneScorer):
         sizes = Sizes(folder, {})
         config: Any = LlamaConfig.from_dict({k: sizes.value(k) for k in LLAMA if sizes.value(k)})
         tokens = LlamaTokens(folder, config.vocab_size)
-        before, behind = (tokens.pieces.EncodeAsIds(part.format(rated)) for part in PROMPT)
-        self._before = self._ids([tokens.pieces.bos_id(), *before])
-        self._behind = self._ids(behind)
+        prefix, suffix = (tokens.pieces.EncodeAsIds(part.format(rated)) for part in PROMPT)
+        self._prefix = self._ids([tokens.pieces.bos_id(), *prefix])
+        self._suffix = self._ids(suffix)
         words = self._ids([tokens.pieces.EncodeAsIds(word)[0] for word in GRADES])
         self.files = [*weight_files(folder), folder / "config.json", tokens.file]
         tensors = dict(self.stored_weights())
@@ -91,28 +91,28 @@ class DeqaScore(ImageAloneScorer):
         self._grades = torch.tensor([*GRADES.values()], device=self.device, dtype=torch.float32)
         self.image_size = sizes.number("image_size", *VISION, "image_size")
         with empty_weights():
-            self.network = _build(sizes, config, len(self._before))
+            self.network = _build(sizes, config, len(self._prefix))
         weights = {plain_name(n): t.to(self.device, self.dtype) for n, t in tensors.items()}
         fill(self.network, weights, folder)
         self.network.to(self.device)
 
     @override
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Return the pixels (3, H, W) of an image that is padded to a square."""
+        """Pad an image to a square, and return its pixels (3, H, W)."""
         side = self.image_size
         square = pad_to_square(image.convert("RGB"), MEAN)
         return to_pixels(square.resize((side, side), Image.Resampling.BICUBIC))
 
     @override
     def encode_images(self, batch: Tensor) -> Tensor:
-        """Return the expected grades (B, 1), which stand for the images."""
-        states = self.network(batch.to(self.dtype), self._before, self._behind)
+        """Return the expected grades (B, 1), which serve as features of the images."""
+        states = self.network(batch.to(self.dtype), self._prefix, self._suffix)
         probabilities = linear(states.float(), self._words).softmax(dim=1)
         return (probabilities * self._grades).sum(dim=1, keepdim=True)
 
     @override
     def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the published weights; those that follow from the configuration are left out."""
+        """Yield the published weights, without those that follow from the configuration."""
         for name, tensor in read_tensors(self.files[0].parent).items():
             if not name.endswith(COMPUTED):
                 yield name, tensor
@@ -122,7 +122,13 @@ class DeqaScore(ImageAloneScorer):
 
 
 def _build(sizes: Sizes, config: Any, start: int) -> MplugOwl2:
-    """Build the network that config.json describes, given the number of tokens before an image."""
+    """Build the network that config.json describes.
+
+    Args:
+        sizes: the sizes in config.json.
+        config: the configuration of LLaMA.
+        start: number of tokens before the image.
+    """
 
     def number(part: tuple[str, str], name: str) -> int:
         return sizes.number(name, *part, name)

@@ -6,8 +6,8 @@ token <|Reward|>, an encoder infers a capability from 0 to 1; this and the progr
 learning scale and shift the state (FiLM), which three layers then rate
 (`Qwen3VLRewardModelFiLMHybrid` of hpsv3/model/qwen3vl_rm.py in PlantPotatoOnMoon/HPSv3-PlusPlus).
 
-The authors' code infers one capability for all pairs of a batch, so that a score depends on its
-company; here it is inferred for each pair alone, as by that code with batches of one.
+The authors' code infers one capability for all pairs of a batch, so that a score depends on the
+other pairs; here it is inferred for each pair alone, as by that code with batches of one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ QUESTION = AuthorsText(
     replace=[("{{text_prompt}}", "{}")],
 )
 PREFIX = "<|im_start|>user\n<|vision_start|>"
-# Of the attention over the images of a group, which one image has for itself.
+# Attention over the images of a group, which changes nothing where a group is one image.
 GROUPS = ("cap_encoder.pool_attn.weight", "cap_encoder.pool_attn.bias")
 CAPABILITY = ("cap_encoder.proj", "cap_encoder.out_proj")
 
@@ -54,7 +54,7 @@ class HpsV3PlusPlus(QuestionOnlyScorer, QwenReward):
     Args:
         checkpoint: a folder or hub id with hpsv3++.pth, or that file.
         base: a folder or hub id with the configuration, tokenizer and image processor of
-            Qwen3-VL-8B-Instruct; by default those beside the weights, or else the published.
+            Qwen3-VL-8B-Instruct; by default those beside the weights, or else the published ones.
         questions: the authors' hpsv3/dataset/data_collator_qwen.py, or its https URL.
         progress: how far the generator has been trained by reinforcement learning, from 0 (not at
             all, as for comparing generators) to 1 (1,000 steps).
@@ -62,7 +62,7 @@ class HpsV3PlusPlus(QuestionOnlyScorer, QwenReward):
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.
-        InputError: progress is out of its range.
+        InputError: `progress` is not a number from 0 to 1.
         TemplateError: the template has an answer.
 
     >>> HpsV3PlusPlus.rewards
@@ -158,13 +158,13 @@ def _positions(height: int, width: int, start: int, length: int) -> Tensor:
     """Return the positions (3, length) of a prompt in time, height and width (M-RoPE).
 
     Wang et al. 2024, "Qwen2-VL", section 2.1: image tokens have one position in time, and text
-    behind them goes on behind the largest position.
+    after them continues from the largest position.
 
     Args:
         height: rows of image tokens.
         width: columns of image tokens.
-        start: where they begin.
-        length: of the prompt.
+        start: index of the first image token.
+        length: length of the prompt, in tokens.
     """
     behind = torch.arange(length - start - height * width, dtype=torch.long)
     image = torch.stack(

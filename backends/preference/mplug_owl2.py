@@ -2,8 +2,8 @@
 
 Ye et al. 2024, "mPLUG-Owl2: Revolutionizing Multi-modal Large Language Model with Modality
 Collaboration", section 3. Queries read the image tokens; in LLaMA, norms, keys and values of image
-tokens have weights of their own. As visual_encoder.py and modeling_llama2.py of X-PLUG/mPLUG-Owl,
-by the names of its weights.
+tokens have weights of their own. Follows visual_encoder.py and modeling_llama2.py of
+X-PLUG/mPLUG-Owl; modules have the names of its weights.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class GatedMlp(nn.Module):
 
 
 class AbstractorLayer(nn.Module):
-    """Queries read image tokens and each other; their residual path begins behind the norm.
+    """Queries read image tokens and each other; their residual path begins after the norm.
 
     >>> layer = AbstractorLayer(TransformerSizes(8, 16, 2, 1), queries=3, tokens=5)
     >>> layer(torch.zeros(1, 3, 8), torch.zeros(1, 5, 8)).shape
@@ -173,7 +173,7 @@ class Abstractor(nn.Module):
 
     Args:
         sizes: of its layers.
-        queries: number of the tokens, without one that ends the image.
+        queries: number of these tokens; one more ends the image.
         tokens: number of image tokens.
         width: of the language model.
 
@@ -205,7 +205,7 @@ class ByModality(nn.Module):
     Args:
         text: maps states of text.
         image: maps states of image tokens.
-        span: where these begin and end, in every prompt.
+        span: start and stop of the image tokens, the same in every prompt.
 
     >>> ByModality(nn.Identity(), nn.Linear(4, 4), (1, 3))(torch.zeros(2, 5, 4)).shape
     torch.Size([2, 5, 4])
@@ -228,7 +228,7 @@ class MplugOwl2(nn.Module):
 
     Args:
         vision: encodes images.
-        abstractor: makes tokens of what it returns.
+        abstractor: summarises the tokens of an image.
         config: of LLaMA.
         start: number of tokens before the image.
 
@@ -259,19 +259,18 @@ class MplugOwl2(nn.Module):
                     module = getattr(owner, name)
                     setattr(owner, name, ByModality(module, copy.deepcopy(module), span))
 
-    def forward(self, pixels: Tensor, before: Tensor, behind: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, prefix: Tensor, suffix: Tensor) -> Tensor:
         """Return the states (B, width) of the last token of prompts about images.
 
         Args:
             pixels: (B, 3, H, W).
-            before: token ids (L,) before the image.
-            behind: token ids behind it.
+            prefix: token ids (L,) before the image.
+            suffix: token ids (S,) after it.
         """
         image = self.visual_abstractor(self.vision_model(pixels))
         embed = self.language_model.embed_tokens
-        texts = (embed(ids).expand(len(pixels), -1, -1) for ids in (before, behind))
-        prefix, suffix = texts
-        rows = torch.cat([prefix, image, suffix], dim=1)
+        before, after = (embed(ids).expand(len(pixels), -1, -1) for ids in (prefix, suffix))
+        rows = torch.cat([before, image, after], dim=1)
         states: Tensor = self.language_model(inputs_embeds=rows, use_cache=False).last_hidden_state
         return states[:, -1]
 

@@ -49,7 +49,7 @@ ASPECTS = ("VQ", "MQ", "TA")
 MIN_PIXELS = 128 * MULTIPLE**2  # of a resized frame
 PEFT = "base_model.model."  # what peft writes before the names of weights
 PAIR, PATCH = 2, 14  # frames of a patch in time, and pixels of its sides
-# What else a training may choose, of which this is one way.
+# Training settings that this class supports; a checkpoint with other values is refused.
 SETTINGS = {
     ("model_config", "use_special_tokens"): True,
     ("data_config", "prompt_template_type"): "detailed_special",
@@ -118,7 +118,7 @@ class VideoReward(VideoScorer, AspectScorer, QwenReward):
         self._head = self.load_network(network_config, tensors, weights)["rm_head.weight"]
         if len(self._head) not in (1, len(ASPECTS)):
             raise CheckpointError(
-                f"{weights} has a head of {len(self._head)} ratings, and VideoReward of 1 or 3"
+                f"{weights} has a head of {len(self._head)} ratings; VideoReward has 1 or 3"
             )
 
     @override
@@ -135,7 +135,7 @@ class VideoReward(VideoScorer, AspectScorer, QwenReward):
         The last three columns are the grid (t, h, w) of the video.
 
         Raises:
-            InputError: its frames have several sizes.
+            InputError: its frames differ in size.
         """
         frames = image.frames if isinstance(image, Clip) else [self._fit_rgb(image)]
         check_one_size(frame.size for frame in frames)
@@ -157,7 +157,7 @@ class VideoReward(VideoScorer, AspectScorer, QwenReward):
             (P, 3) float32 standardised ratings, in the order of `ASPECTS`.
 
         Raises:
-            ScoringError: a text holds a token that is rated at.
+            ScoringError: a text contains a reward token.
         """
         prompts = [SUFFIX.format(self._ask(text)) for text in texts]
         ratings = linear(self.read(self._prefix, states, prompts), self._head)
@@ -180,15 +180,17 @@ class VideoReward(VideoScorer, AspectScorer, QwenReward):
         """Return the question about a text."""
         filled = self.template.fill(text)[0]
         if token := next((token for token in self.rewards if token in filled), None):
-            raise ScoringError(f"the text {text[:60]!r} holds {token!r}, which is rated at")
+            raise ScoringError(
+                f"the text {text[:60]!r} contains the reward token {token!r}: remove it"
+            )
         return self._question.fill(filled)[0]
 
 
 class _Config:
-    """The settings of a training, as model_config.json says.
+    """The training settings in model_config.json.
 
     Raises:
-        CheckpointError: it is missing or damaged, or says what this scorer does not do.
+        CheckpointError: the file is missing or damaged, or has an unsupported setting.
     """
 
     def __init__(self, file: Path) -> None:
@@ -197,15 +199,17 @@ class _Config:
         for (table, key), expected in SETTINGS.items():
             if (value := self._value(table, key)) != expected:
                 raise CheckpointError(
-                    f"{file} says {table}.{key} = {value!r}, and VideoReward is read with "
-                    f"{expected!r}"
+                    f"{file} says {table}.{key} = {value!r}; VideoReward supports {expected!r} "
+                    "alone"
                 )
 
     def number(self, table: str, key: str) -> float:
         """Return a number."""
         value = self._value(table, key)
         if type(value) not in (int, float):
-            raise CheckpointError(f"{self.file} says {table}.{key} = {value!r}, which is no number")
+            raise CheckpointError(
+                f"{self.file} says {table}.{key} = {value!r}, which is not a number"
+            )
         return float(value)
 
     def numbers(self, table: str, ending: str, default: float) -> Tensor:

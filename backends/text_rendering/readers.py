@@ -1,8 +1,8 @@
-"""Readers: what reads the text in an image, whole and as it is written there.
+"""Readers: transcribe the text in an image, all of it and as it is spelled.
 
 A reader is a scorer whose cells are an image and an instruction, and whose details are what was
-read (`t2v_eval.scoring.replies`). So its store keeps each reading, and batches, limits and costs of
-a service hold for readings as for any text.
+read (`t2v_eval.scoring.replies`). So its store keeps each reading, and the batches, limits and
+costs of a service apply to readings as to any text.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ..services.grade import WrittenText
 from ..services.scorer import ServiceScorer
 from .got_ocr import GotOcr
 
-MAX_TOKENS = 1024  # of a reading, as in LongText-Bench's script
+MAX_TOKENS = 1024  # length of a reading, as in LongText-Bench's script
 IMAGES_TOGETHER = 64  # images that are read in one call, and stored after it
 NETWORKS = {"got-ocr2": GotOcr}  # that read images and are no scorers
-# What a model is asked that can be asked anything, in our words.
+# The instruction for a general model, in our own words.
 INSTRUCTION = (
     "Transcribe all text in this image. Reply with the text alone, spelled as it is in the image. "
     "If there is no text, reply: No text recognized"
@@ -41,7 +41,7 @@ _NO_TEXT = "no text recognized"  # as instructions ask for; LongText-Bench's scr
 
 @runtime_checkable
 class WritesAbout(Protocol):
-    """A scorer that also writes about images, and knows whether a text is whole.
+    """A scorer that also writes about images, and knows whether a reply is complete.
 
     >>> class Echo:
     ...     def write_about(self, images, prompts, max_new_tokens):
@@ -53,20 +53,20 @@ class WritesAbout(Protocol):
     def write_about(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[tuple[str, bool]]:
-        """Return the reply to a prompt about each image, and whether it is whole."""
+        """Return the reply to a prompt about each image, and whether it is complete."""
 
 
 class LocalReader(Scorer):
     """Read images with a model that runs here.
 
     Args:
-        model: a scorer that is a `WritesAbout` too.
-        max_tokens: length of a reading.
+        model: a scorer that is also a `WritesAbout`.
+        max_tokens: largest length of a reading, in tokens.
         options: see `Scorer`.
 
     Raises:
         UnsupportedError: the model writes nothing about images.
-        InputError: `max_tokens` is no number of tokens.
+        InputError: `max_tokens` is less than 1.
 
     >>> LocalReader(load("tiny-clip", device="cpu"))
     Traceback (most recent call last):
@@ -139,11 +139,11 @@ def load_reader(name: str, max_tokens: int = MAX_TOKENS, **options: Any) -> Scor
         name: a name of `NETWORKS`, or that of a scorer which writes about images: a vision-language
             model here, a model behind an API, or a function in a file of the user's own, which is
             called with images and instructions and returns texts.
-        max_tokens: length of a reading.
+        max_tokens: largest length of a reading, in tokens.
         options: options of that scorer, as for `load`.
 
     Raises:
-        T2VError: as `load` raises, and as `LocalReader`.
+        T2VError: see `load` and `LocalReader`.
 
     >>> load_reader("gpt-4o", api_key="k").question.params.max_tokens
     1024
@@ -163,10 +163,10 @@ def as_reader(scorer: Scorer, max_tokens: int = MAX_TOKENS) -> Scorer:
 
     Args:
         scorer: a reader, or a scorer that writes about images.
-        max_tokens: length of a reading, where the scorer is no reader yet.
+        max_tokens: largest length of a reading, in tokens, unless the scorer is a reader already.
 
     Raises:
-        UnsupportedError: it cannot be one.
+        UnsupportedError: the scorer writes nothing about images.
 
     >>> from t2v_eval.local.function import from_function
     >>> as_reader(from_function(lambda images, prompts: ["OPEN"] * len(images), "mine")).name
@@ -187,17 +187,16 @@ def as_reader(scorer: Scorer, max_tokens: int = MAX_TOKENS) -> Scorer:
 def read_images(
     reader: Scorer, media: Sequence[Media], instruction: str
 ) -> tuple[list[Reply], dict[str, float]]:
-    """Read each image once; what the store has is not read again.
+    """Read each image once; stored readings are not repeated.
 
     Args:
         reader: as `load_reader` returns it.
         media: distinct images.
-        instruction: what the reader is asked.
+        instruction: the prompt to the reader.
 
     Returns:
-        What was read of each image, or the problem why it is not known; and what a service reports
-        that the readings used. A whole reply without a letter is a reading, as is one that says
-        that there is no text.
+        For each image, the text or why it is missing; and the usage that a service reports for the
+        readings. A complete reply that is empty, or says that there is no text, is a reading.
 
     Raises:
         T2VError: as `Scorer.evaluate_blocks`.

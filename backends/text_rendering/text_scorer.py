@@ -42,12 +42,12 @@ from .readers import (
     read_images,
 )
 
-QUOTES, TEXT = "quotes", "text"  # of a prompt, what should be written
+QUOTES, TEXT = "quotes", "text"  # which part of a prompt should be written
 
 
 @dataclass(frozen=True, slots=True)
 class TextExplanation(Explanation):
-    """How a score came about: what was read, and what should be written.
+    """The score of an image, with the text that was read and the target texts.
 
     >>> print(TextExplanation(0.5, "a sign 'OPEN DAILY'", (), "OPEN", ("OPEN DAILY",)))
     0.5000
@@ -72,15 +72,15 @@ class TextRenderingScorer(Scorer):
     Args:
         reader: as `load_reader` or `as_reader` returns it.
         measure: a name in `MEASURES`.
-        target: what should be written: "quotes" of the text, the "text" itself, or a file or
-            `TargetTexts` with the texts of each prompt. By default what a benchmark says, or else
-            the quotes.
-        instruction: what the reader is asked.
+        target: the texts to write: "quotes" of the prompt, the "text" of the prompt itself, or a
+            file or `TargetTexts` with the texts of each prompt. By default those of the benchmark,
+            or else the quotes.
+        instruction: the prompt to the reader.
         options: see `Scorer`.
 
     Raises:
-        InputError: an option that there is not, or a template.
-        TableError: the file of target texts is not as it should be.
+        InputError: an option has a wrong value, or a template is given.
+        TableError: the file of target texts is malformed.
 
     >>> from PIL import Image
     >>> from t2v_eval.local.function import from_function
@@ -122,11 +122,11 @@ class TextRenderingScorer(Scorer):
 
     @property
     def needs_target_texts(self) -> bool:
-        """Whether it does not say what should be written, so that a benchmark is asked."""
+        """Whether target texts are taken from the benchmark, as `target` is not set."""
         return self.target is None
 
     def with_target_texts(self, target: TargetTexts | None) -> Self:
-        """Return a copy with the texts that a benchmark says, with the same reader.
+        """Return a copy with the target texts of a benchmark and the same reader.
 
         Args:
             target: the texts; None for the quotes of prompts.
@@ -137,10 +137,10 @@ class TextRenderingScorer(Scorer):
 
     @override
     def check_template(self) -> None:
-        """Check that there is no template.
+        """Refuse templates.
 
         Raises:
-            InputError: there is one.
+            InputError: a template is given.
         """
         if (self.template.question, self.template.answer) != ("{}", ""):
             raise InputError(
@@ -169,10 +169,13 @@ class TextRenderingScorer(Scorer):
         }
 
     def targets(self, text: str) -> tuple[str, ...]:
-        """Return the texts that an image of a text should show.
+        """Return the target texts of a prompt.
+
+        Args:
+            text: the prompt.
 
         Raises:
-            InputError: there are none.
+            InputError: it has no target text.
         """
         if isinstance(self.target, TargetTexts):
             return self.target.of_prompt(text)
@@ -192,8 +195,8 @@ class TextRenderingScorer(Scorer):
         """Score as `Scorer.evaluate_blocks` does; `usage` is that of the readings.
 
         Raises:
-            InputError: unless errors are skipped, it is not known what should be written, or the
-                measure counts none of it; no image was read.
+            InputError: unless errors are skipped, before any image is read: a prompt has no target
+                text, or none that the measure counts.
         """
         if self.on_error == "raise":
             for text in dict.fromkeys(text for block in blocks for text in block.texts):
@@ -203,7 +206,7 @@ class TextRenderingScorer(Scorer):
             return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
 
     def estimate(self, blocks: Sequence[Block]) -> Estimate:
-        """Estimate the requests of the reader, where it is behind an API.
+        """Estimate the requests of a reader behind an API.
 
         Args:
             blocks: the images and texts to score.
@@ -293,20 +296,20 @@ def load_text_scorer(
     """Load a reader, and compose it with a measure.
 
     Args:
-        reader: the name of what reads, see `load_reader`, or a loaded scorer.
+        reader: the name of a reader, see `load_reader`, or a loaded scorer.
         measure: as for `TextRenderingScorer`.
         target: as for `TextRenderingScorer`.
-        instruction: what the reader is asked.
-        max_tokens: length of a reading; a longer one is missing.
+        instruction: the prompt to the reader.
+        max_tokens: largest length of a reading, in tokens; a longer one is missing.
         card: the card of the scorer.
         question_template: refused, as the other templates.
         answer_template: refused.
         template: refused.
-        store: as for `load`; it also keeps what was read.
+        store: as for `load`; it also keeps the readings.
         of_reader: options of the reader, as for `load`.
 
     Raises:
-        InputError: no reader is named, or an option that there is not.
+        InputError: no reader is named, or an option is unknown or has a wrong value.
 
     >>> load_text_scorer()
     Traceback (most recent call last):

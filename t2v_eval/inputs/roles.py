@@ -1,4 +1,4 @@
-"""Several images that are one input of a scorer: which it takes, and pairs of them."""
+"""Groups of images that are one input: pairs of them, and errors for those not supported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REMEDIES = {
 
 
 def pair_of(first: Media, second: Media) -> ImageGroup:
-    """Make a group of two images in order; of two edits, of their source and their results.
+    """Group two images, or the source and the results of two edits, in order.
 
     Args:
         first: an image, or an edit.
@@ -49,8 +49,7 @@ def pair_of(first: Media, second: Media) -> ImageGroup:
     (source, a), (other, b) = first.images, second.images
     if source.key != other.key:
         raise InputError(
-            f"{source.name} and {other.name} are not the same image: edits are compared that have "
-            "one source"
+            f"{source.name} and {other.name} are not the same image: compare edits of one source"
         )
     return ImageGroup.of(source=source, first=a, second=b)
 
@@ -59,9 +58,9 @@ def wrong_roles(scorer: str, roles: Roles, media: Media) -> UnsupportedError:
     """Return the error for an image, or a group of them, that a scorer does not take.
 
     Args:
-        scorer: its name.
+        scorer: the name of the scorer.
         roles: the roles of the images that it scores together; empty for single images.
-        media: what it should score.
+        media: the input.
 
     >>> from PIL import Image
     >>> from t2v_eval.inputs.media import open_media

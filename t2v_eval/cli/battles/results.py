@@ -45,8 +45,8 @@ def results(
 ) -> None:
     """Measure results of a scorer, in the form that a benchmark's authors publish; no model runs.
 
-    Prints the metrics of all items and of those of each tag, with 95 % intervals. Only labels are
-    read, and no image. What has no result is left out and counted.
+    Prints the metrics of all items and by tag, with 95 % intervals. Images are not read. Items
+    without a result are left out and counted.
     """
     from t2v_eval.evaluation.agreement import to_json
     from t2v_eval.evaluation.benchmark import bootstrap_by_tag
@@ -57,7 +57,9 @@ def results(
     items, scores = opened.read_results(file)
     missing = sum(bool(np.isnan(cells).any()) for cells in scores)
     if missing == len(items):
-        raise InputError(f"{file} has no result of {benchmark}: is it of another one, or task?")
+        raise InputError(
+            f"{file} has no result of {benchmark}: check that it is of this benchmark and task"
+        )
     samples = bootstrap_by_tag(opened, items, scores, resamples, seed)
     intervals = {tag or "all": of_tag.intervals() for tag, of_tag in samples.items()}
     if as_json:

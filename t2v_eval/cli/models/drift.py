@@ -55,8 +55,8 @@ NewStore = Annotated[
     Path | None,
     typer.Option(
         "--new-store",
-        help="Store to keep the new scores in, so that an interrupted check goes on; --store is "
-        "never changed. Default: none.",
+        help="Store for the new scores, from which an interrupted check resumes; --store is never "
+        "changed. Default: none.",
         metavar="FILE",
     ),
 ]
@@ -150,8 +150,7 @@ def _only_name(store: Store) -> str:
     if len(names) != 1:
         listed = ", ".join(names) or "none"
         raise InputError(
-            f"{store.path} has scores of several scorers or of none ({listed}): name "
-            "one with --model"
+            f"{store.path} has scores of {len(names)} scorers ({listed}): name one with --model"
         )
     return names[0]
 
@@ -176,19 +175,19 @@ def _print(name: str, result: Drift) -> None:
     rows: list[list[Any]] = [
         ["scores asked for again", f"{len(result.scores)}"],
         ["answered", f"{len(result.answered)}"],
-        ["other than stored", f"{result.changed}"],
+        ["changed", f"{result.changed}"],
         ["mean shift (new - stored)", console.interval_text(result.shift, sign="+")],
         ["mean absolute difference", f"{result.mean_absolute:.3g}"],
     ]
     if result.without_image:
-        rows.append(["passed over, image not there", f"{result.without_image}"])
+        rows.append(["left out, image missing or changed", f"{result.without_image}"])
     if then or now:
-        rows.append(["answered by, then", ", ".join(then) or "not known"])
-        rows.append(["answered by, now", ", ".join(now) or "not known"])
+        rows.append(["model of stored scores", ", ".join(then) or "unknown"])
+        rows.append(["model of new scores", ", ".join(now) or "unknown"])
     console.print_table(["quantity", "value"], rows, title=name)
     if result.shifted:
         console.say(
             "the scores have shifted: new scores are not comparable with the stored ones", "red"
         )
     elif then and now and then != now:
-        console.say("another model answers now; no shift is seen in these scores", "yellow")
+        console.say("another model answers now, but these scores show no shift", "yellow")

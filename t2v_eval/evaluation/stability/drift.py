@@ -1,4 +1,4 @@
-"""Drift: whether a scorer still gives the scores that a store has from it.
+"""Drift: whether a scorer still gives the scores that a store holds.
 
 A service may answer with another model under the same name. Stored scores are then no longer
 comparable with new ones, though the scorer's id is the same.
@@ -31,17 +31,17 @@ CELLS = 50
 
 @dataclass(frozen=True, slots=True)
 class RepeatedScore:
-    """A stored score, and that of the same image and text today.
+    """A stored score, and the new score of the same image and text.
 
     Attributes:
         image: the name of the image.
         text: the text.
         stored: the stored score.
-        again: the new score; NaN where there is none.
-        error: why there is none.
-        stored_model: the full name of the model that answered then; "" if it is not known.
-        model: the full name of the model that answers now; "" if it is not known.
-        key: that of the image's content, as images may have one name; "" if it is not known.
+        again: the new score; NaN if it failed.
+        error: why it failed.
+        stored_model: full name of the model that gave the stored score; "" if unknown.
+        model: full name of the model that gave the new score; "" if unknown.
+        key: key of the image's content, since images may share a name; "" if unknown.
 
     >>> RepeatedScore("cat.png", "a cat", stored=0.75, again=0.5).difference
     -0.25
@@ -58,20 +58,20 @@ class RepeatedScore:
 
     @property
     def difference(self) -> float:
-        """The new score minus the stored one; NaN where there is none."""
+        """The new score minus the stored one; NaN if the new one failed."""
         return self.again - self.stored
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How scores of today differ from stored ones.
+    """Differences between new and stored scores.
 
     Attributes:
-        scores: the scores that were asked for again.
-        shift: mean difference (new minus stored), with its 95 % interval over images; NaN where no
-            score is there again.
-        without_image: how many stored scores were passed over, since their image is not there any
-            more, or is another one.
+        scores: the sampled scores, stored and new.
+        shift: mean difference (new minus stored), with its 95 % interval over images; NaN if no
+            new score was computed.
+        without_image: number of stored scores that were left out, since their image is missing or
+            has changed.
 
     >>> scores = [RepeatedScore("a.png", "a cat", 0.5, 0.75), RepeatedScore("b.png", "", 0.5, 0.5)]
     >>> drift = Drift.of(scores)
@@ -91,7 +91,7 @@ class Drift:
         resamples: int = 1000,
         seed: int = 0,
     ) -> Drift:
-        """Return the drift that scores show.
+        """Compute the drift of scores.
 
         Args:
             scores: the scores.
@@ -117,19 +117,19 @@ class Drift:
 
     @property
     def answered(self) -> tuple[RepeatedScore, ...]:
-        """The scores that are there again."""
+        """The scores that were computed again."""
         return tuple(score for score in self.scores if not math.isnan(score.again))
 
     @property
     def changed(self) -> int:
-        """How many scores are not the same, beyond the rounding of the store."""
+        """Number of scores that differ by more than the store rounds."""
         return sum(
             not math.isclose(s.stored, s.again, rel_tol=1e-6, abs_tol=1e-9) for s in self.answered
         )
 
     @property
     def mean_absolute(self) -> float:
-        """The mean absolute difference; NaN where no score is there again."""
+        """Mean absolute difference; NaN if no new score was computed."""
         values = [abs(score.difference) for score in self.answered]
         return math.fsum(values) / len(values) if values else math.nan
 
@@ -140,13 +140,13 @@ class Drift:
 
     @property
     def models(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The names of the models that answered then and now, where the service says them."""
+        """Names of the models behind stored and new scores, where the service reports them."""
         then = sorted({s.stored_model for s in self.scores} - {""})
         now = sorted({s.model for s in self.scores} - {""})
         return tuple(then), tuple(now)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON."""
+        """Return the counts, the shift and the models, ready for JSON."""
         then, now = self.models
         return {
             "asked": len(self.scores),
@@ -163,12 +163,13 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Stored scores of a scorer whose images are there.
+    """Stored scores of a scorer, with their images.
 
     Attributes:
         cells: the stored scores.
-        images: the image of each.
-        without_image: how many were passed over, since their image is not there any more.
+        images: the image of each score.
+        without_image: number of scores that were left out, since their image is missing or has
+            changed.
 
     >>> len(Sample((), (), 3).blocks())
     0
@@ -193,19 +194,20 @@ def sample_stored(
     cells: int = CELLS,
     seed: int = 0,
 ) -> Sample:
-    """Choose stored scores of a scorer at random, among those whose image is there unchanged.
+    """Draw a random sample of stored scores whose image is found unchanged.
 
     Args:
         scorer: the scorer, with the options and the template that the scores were computed with.
         store: the store.
-        images: where images are looked for, by their content. Files are also looked for under the
-            names that the store has of them, from the current folder.
-        cells: how many; fewer if there are not so many.
-        seed: the random seed of the choice.
+        images: images to look among, by content. Files are also looked for under their names in
+            the store, relative to the current folder.
+        cells: the size of the sample; all scores if there are fewer.
+        seed: the random seed.
 
     Raises:
-        InputError: `cells` or `seed` is no such number; a `MediaError` for one of `images`.
-        StoreError: the store has no score of this scorer, or none whose image is there.
+        InputError: `cells` is less than 1, or `seed` less than 0.
+        MediaError: one of `images` cannot be opened.
+        StoreError: the store has no score of this scorer, or none whose image is found.
 
     >>> import tempfile, t2v_eval
     >>> from PIL import Image
@@ -238,7 +240,7 @@ def sample_stored(
     if not chosen:
         raise StoreError(
             f"{store.path} has {len(stored)} scores of {scorer.name!r}, but none of their images "
-            f"is there as it was, such as {stored[0].name!r}; pass the files or folders that hold "
+            f"was found unchanged, such as {stored[0].name!r}; pass the files or folders that hold "
             "them"
         )
     return Sample(
@@ -255,18 +257,18 @@ def measure_drift(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Drift:
-    """Compute stored scores again, and return how they differ.
+    """Compute stored scores again, and measure how they differ.
 
     Args:
         scorer: the scorer; its own store is neither read nor changed.
-        sample: stored scores of it.
-        again: a store for the new scores, so that an interrupted call goes on.
+        sample: its stored scores, as `sample_stored` returns them.
+        again: a store for the new scores, from which an interrupted call resumes.
         progress: see `Scorer.forward`.
         resamples: the number of bootstrap resamples of the interval.
         seed: their random seed.
 
     Raises:
-        ServiceError: the service answers nothing.
+        ServiceError: the service does not answer.
 
     >>> import tempfile, t2v_eval
     >>> from PIL import Image
@@ -298,11 +300,11 @@ def measure_drift(
 
 
 def _image_of(cell: StoredCell, opened: dict[str, Media | None]) -> Media | None:
-    """Return the image of a score, or the images that are one input; None if one is not there.
+    """Return the image of a score, or its group of images; None if one is missing.
 
     Args:
         cell: the stored score.
-        opened: images by their keys, to which those that are opened are added.
+        opened: images by key; updated with those that are opened.
     """
     before, _, listed = cell.image.rpartition(" ")  # as `ImageGroup.of` makes keys and names
     keys, names = listed.split("+"), cell.name.split(" and ")
@@ -321,7 +323,7 @@ def _image_of(cell: StoredCell, opened: dict[str, Media | None]) -> Media | None
 
 
 def _open_by_name(key: str, name: str) -> Media | None:
-    """Open the file that the store names; None if it is not there, or has another content."""
+    """Open the file that the store names; None if it is missing or has changed."""
     named = re.fullmatch(r".*? \((.+)\)", name)  # as `open_media` names files
     try:
         media = open_media(Path(named[1] if named else name))

@@ -1,4 +1,4 @@
-"""Resamples that are drawn once for all scorers with the same number of units and seed."""
+"""Resamples, drawn once for all scorers with the same number of units and seed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 IntArray: TypeAlias = NDArray[np.int64]
 Copies: TypeAlias = NDArray[np.uint8]
-"""Shape (units, resamples), how many times each resample holds each unit."""
+"""Shape (units, resamples): how many times each resample contains each unit."""
 
 _TOGETHER = 1 << 26  # copies, so that tables of ranks take 256 MB
 _LEAST_TOGETHER = 64
-_KEPT_BYTES = 1 << 28
+_CACHE_BYTES = 1 << 28
 
 
 def resample_indices(n: int, resamples: int, seed: int) -> Iterator[IntArray]:
@@ -45,7 +45,7 @@ def drawn_copies(n: int, resamples: int, seed: int) -> list[Copies]:
     >>> [copies.sum(axis=0).tolist() for copies in drawn_copies(3, 2, seed=0)]
     [[3, 3]]
     """
-    return _DRAWN.get(n, resamples, seed)
+    return _CACHE.get(n, resamples, seed)
 
 
 def _draw(n: int, resamples: int, seed: int) -> list[Copies]:
@@ -61,26 +61,26 @@ def _draw(n: int, resamples: int, seed: int) -> list[Copies]:
     return batches
 
 
-class _Drawn:
-    """The copies of the last numbers of units, as many as `_KEPT_BYTES` hold, and one at least."""
+class _CopiesCache:
+    """The most recently used copies: up to `_CACHE_BYTES`, and at least one entry."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int], list[Copies]] = {}
+        self._entries: dict[tuple[int, int, int], list[Copies]] = {}
         self._lock = threading.Lock()
 
     def get(self, n: int, resamples: int, seed: int) -> list[Copies]:
         key = n, resamples, seed
         with self._lock:
-            batches = self._known.pop(key, None)
+            batches = self._entries.pop(key, None)
             if batches is None:
                 batches = _draw(*key)
-            self._known[key] = batches  # the last one used comes last
-            while len(self._known) > 1 and self._bytes() > _KEPT_BYTES:
-                del self._known[next(iter(self._known))]
+            self._entries[key] = batches  # the last one used comes last
+            while len(self._entries) > 1 and self._bytes() > _CACHE_BYTES:
+                del self._entries[next(iter(self._entries))]
             return batches
 
     def _bytes(self) -> int:
-        return sum(copies.nbytes for batches in self._known.values() for copies in batches)
+        return sum(copies.nbytes for batches in self._entries.values() for copies in batches)
 
 
-_DRAWN = _Drawn()
+_CACHE = _CopiesCache()

@@ -1,4 +1,4 @@
-"""Statistics made of others, which compute many resamples together where those do."""
+"""Combine statistics so that many resamples are computed together where each part can."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Each:
     """A `TogetherStatistic` that calls a statistic for each resample, with its units in order.
 
     Args:
-        statistic: does not depend on the order of units, but for the order of its sums.
+        statistic: does not depend on the order of units, except for rounding.
 
     >>> largest = Each(lambda index: {"largest": float(index.max())})
     >>> largest.together(np.array([[2, 1], [0, 1]], np.uint8))
@@ -46,10 +46,10 @@ class Each:
 
 
 def joined(parts: Sequence[Statistic]) -> Statistic:
-    """Return a statistic with the metrics of several of the same units.
+    """Combine statistics of the same units into one with all their metrics.
 
     Args:
-        parts: the statistics. If each is a `TogetherStatistic`, so is what is returned.
+        parts: the statistics. The result is a `TogetherStatistic` if each of them is.
 
     >>> lowest, highest = (lambda i: {"low": i.min()}), (lambda i: {"high": i.max()})
     >>> joined([lowest, highest])(np.array([1, 2])) == {"low": 1, "high": 2}

@@ -16,10 +16,10 @@ from t2v_eval.stats.resampling.products import EXACT, CopiesTable, Floats, Runs,
 
 
 class Resamples:
-    """Many resamples of a `SortedSample`, whose sums are computed together (`counting.products`).
+    """Many resamples of a `SortedSample`, whose sums are computed together (`products`).
 
-    Sums are those of a `Resample`: to the last bit where they are of whole numbers up to 2^53, and
-    up to the order of sums those of `moments`, which are of real numbers.
+    Sums equal those of a `Resample`: to the last bit for whole numbers up to 2^53, and up to
+    rounding for `moments`, which sums real numbers in another order.
 
     Args:
         sample: the whole sample.
@@ -40,17 +40,17 @@ class Resamples:
 
     @cached_property
     def of_scores(self) -> _Sums:
-        """Return what is summed of the numbers of items of each distinct score."""
+        """Return sums over the numbers of items of each distinct score."""
         return _Sums.of(self.table, self.sample.score_runs)
 
     @cached_property
     def of_classes(self) -> _Sums:
-        """Return the same of each distinct rating."""
+        """Return the same for each distinct rating."""
         return _Sums.of(self.table, self.sample.class_runs)
 
     @cached_property
     def of_items(self) -> _Sums:
-        """Return the same of each item."""
+        """Return the same for each item."""
         runs = self.sample.score_runs
         return self.of_scores if self.sample.untied else _Sums.of(self.table, runs.singly())
 
@@ -104,7 +104,7 @@ class Resamples:
 
 
 class _OfMany(Resample):
-    """A resample of many, whose sums are there."""
+    """One of many resamples, whose sums were computed together."""
 
     def __init__(self, many: Resamples, number: int) -> None:
         super().__init__(many.sample, many.table.copies[:, number])

@@ -91,7 +91,7 @@ def test_the_last_checkpoint_is_read(files, scorer, tmp_path):
 
 
 def test_what_cannot_be_rated_is_named(scorer):
-    with pytest.raises(ScoringError, match=r"'<\|VQ_reward\|> x' holds '<\|VQ_reward\|>', which"):
+    with pytest.raises(ScoringError, match=r"reward token '<\|VQ_reward\|>': remove it"):
         scorer(VIDEOS[0], "<|VQ_reward|> x")
     with pytest.raises(TemplateError, match="gives no answer"):
         scorer(VIDEOS[0], TEXTS, answer_template="Yes")
@@ -103,10 +103,20 @@ def test_what_cannot_be_rated_is_named(scorer):
 @pytest.mark.parametrize(
     ("table", "key", "value", "message"),
     [
-        ("data_config", "prompt_template_type", "simple", "'simple', and VideoReward is read with"),
-        ("peft_lora_config", "use_rslora", True, "use_rslora = True, and VideoReward is read with"),
-        ("peft_lora_config", "lora_alpha", None, "lora_alpha = None, which is no number"),
-        ("inference_config", "MQ_std", "1", "inference_config.MQ_std = '1', which is no number"),
+        (
+            "data_config",
+            "prompt_template_type",
+            "simple",
+            "'simple'; VideoReward supports 'detailed",
+        ),
+        (
+            "peft_lora_config",
+            "use_rslora",
+            True,
+            "use_rslora = True; VideoReward supports False alone",
+        ),
+        ("peft_lora_config", "lora_alpha", None, "lora_alpha = None, which is not a number"),
+        ("inference_config", "MQ_std", "1", "inference_config.MQ_std = '1', which is not a number"),
     ],
 )
 def test_settings_of_another_training_are_named(tmp_path, table, key, value, message):
@@ -127,7 +137,7 @@ def test_settings_of_another_training_are_named(tmp_path, table, key, value, mes
             "lacks weights .*proj.lora_B",
         ),
         ("model.layers.0.input_layernorm.weight", None, "lacks weights .*input_layernorm.weight"),
-        ("rm_head.weight", torch.ones(2, 32), "a head of 2 ratings, and VideoReward of 1 or 3"),
+        ("rm_head.weight", torch.ones(2, 32), "a head of 2 ratings; VideoReward has 1 or 3"),
         ("rm_head.bias", torch.ones(1), "unexpected weights rm_head.bias"),
     ],
 )

@@ -99,8 +99,8 @@ def test_draws_are_those_of_one_resample_after_another(monkeypatch: pytest.Monke
 
 
 def test_only_the_last_draws_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = draws._Drawn()
-    monkeypatch.setattr(draws, "_KEPT_BYTES", 250)
+    cache = draws._CopiesCache()
+    monkeypatch.setattr(draws, "_CACHE_BYTES", 250)
     first = cache.get(10, 10, 0)
     cache.get(10, 10, 1)
     assert cache.get(10, 10, 0) is first

@@ -203,9 +203,8 @@ or 'yes-no' or 'yes-no-token'
                 "`adapter=` is added to weights that are not quantised: leave `load_in_8bit=` and "
                 "`load_in_4bit=` out"
             )
-        self._adapter = LoraAdapter(
-            self.locate(adapter, ADAPTER_FILES, argument="adapter", revision=None)
-        )
+        folder = self.locate(adapter, ADAPTER_FILES, argument="adapter", revision=None)
+        self._adapter, self.adapters = LoraAdapter(folder), [folder]
         self.files = [*self.files, *self._adapter.files]
 
     @override

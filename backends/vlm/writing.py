@@ -146,32 +146,35 @@ class WritingScorer(PromptFrames):
         return questions
 
     def _encoded(self, questions: Sequence[tuple[Media, tuple[str, ...]]]) -> list[EncodedMedia]:
-        """Return images with their features, each with the texts before its images.
+        """Return images, each with the texts before its images; equal ones are prepared once.
 
-        Features are those of the cache, where `generate` takes them in the place of pixels.
+        They have features of the cache, where `generate` takes these in the place of pixels.
         """
-        shares = self.reader.vision is not None and (
-            MM_ENCODER_OUTPUTS in parameter_names(type(self.network).forward)
-        )
         keys = [self.state_key(m) + (repr(leads) if any(leads) else "") for m, leads in questions]
-        states: dict[str, EncodedMedia] = {}
-        prepared: dict[str, MediaInputs] = {}
-        for key, (media, leads) in zip(keys, questions, strict=True):
-            if shares and (state := self._cache.get(key)) is not None:
-                states[key] = state
-            elif key not in prepared:
-                count = len(media.images) if isinstance(media, ImageGroup) else 1
-                if len(leads) not in (0, count):
-                    raise InputError(f"a prompt has places for {len(leads)} of {count} images")
-                inputs = self.prepare(media, partial(self.preprocess, leads=leads))
-                prepared[key] = self._to_device(inputs)
-        encode = self.encode_images if shares else lambda rows: [EncodedMedia(r) for r in rows]
-        encoded = encode([*prepared.values()]) if prepared else ()
-        for key, state in zip(prepared, encoded, strict=True):
+        unique = dict(zip(keys, questions, strict=True))
+        if not self._writes_from_features:
+            prepared = {key: EncodedMedia(self._with_leads(*pair)) for key, pair in unique.items()}
+            return [prepared[key] for key in keys]
+        states: dict[str, Any] = {key: self._cache.get(key) for key in unique}
+        missing = [key for key, state in states.items() if state is None]
+        inputs = [self._with_leads(*unique[key]) for key in missing]
+        encoded = self.encode_images(inputs) if inputs else ()
+        for key, state in zip(missing, encoded, strict=True):
             states[key] = state
-            if shares:
-                self._cache.put(key, state)
+            self._cache.put(key, state)
         return [states[key] for key in keys]
+
+    @property
+    def _writes_from_features(self) -> bool:
+        names = parameter_names(type(self.network).forward)
+        return self.reader.vision is not None and MM_ENCODER_OUTPUTS in names
+
+    def _with_leads(self, media: Media, leads: Sequence[str]) -> MediaInputs:
+        """Return the inputs of an image, or of a group, with the text before each image."""
+        count = len(media.images) if isinstance(media, ImageGroup) else 1
+        if len(leads) not in (0, count):
+            raise InputError(f"a prompt has places for {len(leads)} of {count} images")
+        return self._to_device(self.prepare(media, partial(self.preprocess, leads=leads)))
 
     def _new_tokens(self, inputs: Row, writing: Writing, seed: str = "") -> list[list[int]]:
         """Return the tokens that the model writes after each row, `passes` lists for each."""

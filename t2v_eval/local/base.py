@@ -81,6 +81,7 @@ class LocalScorer(Differentiable):
 
     Attributes:
         identity_facts: what decides the numbers beside weights, dtype and template; part of `id`.
+        adapters: folders of LoRA adapters that are added to the weights.
         sharing_mode: the computation that scores share, for a report.
         out_of_memory_hint: what a user may try when an image does not fit into memory alone.
         uploads_ahead: whether only `stack` reads what `preprocess` returns, so that tensors of it
@@ -93,6 +94,7 @@ class LocalScorer(Differentiable):
     """
 
     identity_facts: Mapping[str, str] = {}
+    adapters: Sequence[Path] = ()
     sharing_mode = "one by one"
     uploads_ahead = False
     out_of_memory_hint = "a smaller dtype, smaller images, shorter texts or another device"

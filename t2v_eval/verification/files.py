@@ -43,10 +43,13 @@ def check_weights(
     tensors = compare((item for s in scorers for item in s.stored_weights()), parts)
     if not tensors.loaded:
         return [Check.without(USED, "the scorer holds no network")]
-    files = dict.fromkeys(file for scorer in scorers for file in scorer.files)
-    folders = dict.fromkeys(file.parent for file in files)
-    adapters = [file for folder in folders if (file := folder / ADAPTER).exists()]
-    unread = [str(file) for file in adapters if file not in files]
+    folders = dict.fromkeys(file.parent for scorer in scorers for file in scorer.files)
+    added = {folder for scorer in scorers for folder in scorer.adapters}
+    unread = [
+        str(folder / ADAPTER)
+        for folder in folders
+        if (folder / ADAPTER).exists() and folder not in added
+    ]
     return [_used(tensors, unread), _complete(tensors), _finite(tensors)]
 
 

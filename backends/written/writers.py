@@ -132,6 +132,8 @@ def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) ->
     if not isinstance(vlm, str):
         return LocalWriter(vlm, writing, **options)
     card = models.card(vlm)
+    if card.entry in ("load_written_scorer", "load_judge_file"):
+        raise InputError(f"`vlm={vlm!r}` is a judge itself; name the model that writes")
     if card.remote:
         asked = {
             "question": "written",

@@ -418,6 +418,12 @@ def load_judge_file(file: str, card: Any = None, **options: Any) -> WrittenScore
         raise InputError(f"{file}: {error}") from None
     if "judge" not in table:
         raise InputError(f"{file} has no table `judge`")
+    questions = table["judge"].get("questions")
+    listed = questions if isinstance(questions, list) else ()
+    if any(isinstance(question, Mapping) and "authors" in question for question in listed):
+        raise InputError(
+            f"{file}: `authors` is for cards of packages; write the question as `text`"
+        )
     facts = {key: table.pop(key) for key in ("kind", "range", "summary", "license") if key in table}
     if card is not None:
         card = replace(card, **facts, args={**card.args, "vlm": table.get("vlm")})

@@ -32,5 +32,5 @@ def read_toml(file: _Readable) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(decode_text(file.read_bytes(), file))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{file} is not valid TOML: {error}") from error

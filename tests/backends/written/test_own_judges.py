@@ -23,7 +23,8 @@ def load(tmp_path, output=GRADE, question=None, judge=None, **keys):
     table = {"judge": {"score": "q", "questions": [asked]} | (judge or {})} | keys
     file = tmp_path / "mine.toml"
     file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in table.items()))
-    return t2v_eval.load(str(file), **{"vlm": "gpt-4o", "api_key": "k"})
+    access = {"api_key": "k"} if "vlm" in keys else {"vlm": "gpt-4o", "api_key": "k"}
+    return t2v_eval.load(str(file), **access)
 
 
 def toml(value):
@@ -66,6 +67,8 @@ def test_an_adapter_belongs_to_the_model_of_its_card(tmp_path, monkeypatch):
     ("tables", "message"),
     [
         ({"vlm": 5}, "vlm = 5 of the file must be a text"),
+        ({"vlm": "mine.toml"}, "vlm='mine.toml'` is a judge itself; name the model that writes"),
+        ({"question": {"authors": {}}}, "`authors` is for cards of packages"),
         ({"local": "cpu"}, "local = 'cpu' of the file must be a table"),
         ({"system": ["a"]}, "system = .* must be a text"),
         ({"question": {"text": ["a"]}}, "text = .* must be a text"),
@@ -109,6 +112,14 @@ def test_an_adapter_belongs_to_the_model_of_its_card(tmp_path, monkeypatch):
 def test_what_is_no_judge_is_refused_when_it_is_loaded(tmp_path, tables, message):
     with pytest.raises(InputError, match=message):
         load(tmp_path, **tables)
+
+
+def test_tables_that_are_too_deep_are_no_judge(tmp_path):
+    file = tmp_path / "deep.toml"
+    for text in ("x = " + 3000 * "[", "x = " + 900 * "{a = "):
+        file.write_text(text)
+        with pytest.raises(InputError, match=r"deep\.toml is not valid TOML"):
+            t2v_eval.load(str(file))
 
 
 @pytest.mark.parametrize(

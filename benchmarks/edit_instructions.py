@@ -1,4 +1,4 @@
-"""Instructions with the images that they edit: how well does what a generator made follow them?
+"""Instructions with images to edit: how well do the edits of a generator follow them?
 
 GEdit-Bench (Liu et al. 2025, Step1X-Edit)    https://huggingface.co/datasets/stepfun-ai/GEdit-Bench
     ROOT/*.parquet, or ROOT/data/*.parquet    columns task_type, key, instruction,
@@ -12,19 +12,19 @@ ImgEdit-Bench, basic (Ye et al. 2025)         https://github.com/PKU-YuanGroup/I
     ROOT/original_images/...                  the sources by these paths, or in singleturn or ROOT
     IMAGES/KEY.png                            the results
 
-The columns are those that the authors' generate_image_example.py lists; how the Parquet files are
-called was not seen, and all of a folder are read. An item is an instruction with the edits of its
-source. Tags are the task, and of GEdit-Bench the language and, where the authors' table of the
-intersection counts a row, "intersection".
+The columns are those that the authors' generate_image_example.py lists; the names of the
+Parquet files were not seen, so all of a folder are read. An item is an instruction with the edits
+of its source. Tags are the task, and of GEdit-Bench the language and, where the authors' table of
+the intersection counts a row, "intersection".
 
-`read_results` reads what GPT said of edits, by the authors' scripts:
+`read_results` reads GPT's grades of edits, as the authors' scripts write them:
 
 GEdit-Bench    MODEL_combined_gpt_score.csv of test_gedit_score.py, or that of a task: edited_image,
                sementics_score, quality_score, intersection_exist, instruction_language. As in
                calculate_statistics.py, overall is the root of the product of both for each edit,
                and each figure the mean over tasks of the means of their edits.
 ImgEdit-Bench  result.json of basic_bench.py: {key: reply}. As in step1_get_avgscore.py, an edit's
-               score is the mean of the grades that stand alone behind ": ", to two digits.
+               score is the mean of the grades that stand alone after ": ", to two digits.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ from .forms.published import field, number, read_json, rows
 GRADES = {"semantic_consistency": "sementics_score", "perceptual_quality": "quality_score"}
 """Grades of an edit of GEdit-Bench, and how the authors' table spells them."""
 
-GRADES_OF_EDIT = 3  # that GPT gives an edit of ImgEdit-Bench
+GRADES_OF_EDIT = 3  # number of grades that GPT gives an edit of ImgEdit-Bench
 SOURCE = "_SRCIMG"  # what the authors' script of GEdit-Bench adds to the name of a source
 
 
 class GEditBench(PromptsForm):
     """The instructions of GEdit-Bench, named TASK/LANGUAGE/KEY.
 
-    Scores are one for each edit, or of results, whose items have no images, two: `GRADES`.
+    An edit has one score. One of results, whose items have no images, has two: `GRADES`.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {
         **PromptsForm.meanings,
-        "semantic_consistency": "whether what was asked for is edited, and nothing else, 0 to 10",
+        "semantic_consistency": "how far only what was asked for is edited, 0 to 10",
         "perceptual_quality": "how natural and free of faults the result is, 0 to 10",
         "overall": "the mean over tasks of the roots of the product of both, 0 to 10",
     }
@@ -183,7 +183,7 @@ class ImgEditBench(PromptsForm):
 
 
 def _grades(reply: Any) -> list[int]:
-    """Return the numbers that stand alone behind ": " in the lines of a reply."""
+    """Return the numbers that stand alone after ": " in the lines of a reply."""
     if not isinstance(reply, str):  # an error, or no reply
         return []
     parts = (line.strip().split(": ") for line in reply.splitlines())

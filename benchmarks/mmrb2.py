@@ -11,10 +11,10 @@
                                   ROOT/input_images
 
 The authors' build_from_hf.py writes the first file, with the images, from a data set of the hub;
-its own files were not seen, and are not read. An item is a pair, of edits one with a single source
-image and single results, as where the README's table has an asterisk; others are left out. Tags are
-the source of the prompt, and how many of the three raters side with the choice (4 to 6 of their
-scale favour A), which is that of the majority.
+its own files were not seen, and are not read. An item is a pair. Of edits, it has
+one source image and one image in each response, as the rows of the README's table with an asterisk;
+others are left out. Tags are the source of the prompt, and how many of the three raters side with
+the choice (4 to 6 of their scale favour A), which is that of the majority.
 
 `read_results` reads the files that the authors' compute_accuracy.py reads,
 {id: {"forward": [{"judgement": "A"}], "reverse": [...]}}, and computes the same accuracy: in the
@@ -83,7 +83,9 @@ class MMRB2(Published, BothOrdersForm):
         for pair in read_pairs(self.file(f"{self.task}.json")):
             named = [_content(pair, key, "image") for key in RESPONSES]
             if [len(names) for names in named] != [1, 1]:
-                raise BenchmarkDataError(f"{pair.where}: a response has not one image")
+                raise BenchmarkDataError(
+                    f"{pair.where}: a response does not have exactly one image"
+                )
             yield self._item(pair, [self.image_path(n, ".", "images") for [n] in named])
 
     @override

@@ -142,15 +142,15 @@ class LongTextBench(TextInImages):
 class OneIgText(OneIgForm, TextInImages):
     """200 prompts of slides, posters, papers and so on, in English or Chinese.
 
-    Texts are what the authors' script reads: it takes the list for a text, so that a line break
-    within one of its texts, of which five prompts have some, counts as a letter n.
+    Texts are read as by the authors' script, which does not parse their list: a line break within a
+    text, as five prompts have, counts as a letter n.
     """
 
     classes: ClassVar[Mapping[str, tuple[str, ...]]] = {"en": ("text",), "zh": ("text",)}
     meanings: ClassVar[Mapping[str, str]] = {
         **TextInImages.meanings,
-        "image_mean": "the mean score of all images; by the measure exact, CR of OneIG-Bench, and "
-        "by edit-distance minus its ED",
+        "image_mean": "the mean score of all images; CR of OneIG-Bench with measure=exact, and "
+        "minus its ED with measure=edit-distance",
     }
 
     @staticmethod
@@ -175,7 +175,7 @@ class OneIgText(OneIgForm, TextInImages):
 
 
 def _texts_of_list(cell: str, where: str) -> tuple[str, ...]:
-    """Return the texts of a list that Python wrote; only escapes of quotes are read."""
+    """Parse a list of texts that Python wrote; of escapes, only those of quotes are decoded."""
     try:
         texts = ast.literal_eval(_ESCAPE.sub(r"\\\\", cell))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -212,8 +212,8 @@ class Cvtg2k(TextInImages):
 
     def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
         """CVTG/2/0.png, as the script of the authors names images."""
-        known = {part.lower(): part for part in CVTG_PARTS}
-        if len(parts) != 3 or (part := known.get(parts[0].lower())) is None:
+        by_folder = {part.lower(): part for part in CVTG_PARTS}
+        if len(parts) != 3 or (part := by_folder.get(parts[0].lower())) is None:
             return None
         if numbers := names.by_id(f"{part}/{parts[1]}/{Path(parts[2]).stem}"):
             return "in CVTG-2K's layout", numbers

@@ -167,16 +167,16 @@ class WrittenText(WrittenAnswer):
 
 
 class WrittenSamples(WrittenText):
-    """Ask for texts, which are the detail of the cell as `scoring.generation.Written` has them.
+    """Ask for texts; they are the detail of the cell, in the form of `scoring.generation.Written`.
 
-    The value is 1: whether a text is whole, and what it says, is read from the detail.
+    The value is 1: grades, and whether a text is complete, are read from the detail.
 
     Args:
-        max_tokens: length of a text; a model that reasons first needs more.
-        temperature: 0 for the likeliest text; some reasoning models accept 1 only.
+        max_tokens: largest length of a text, in tokens; a model that reasons first needs more.
+        temperature: 0 for the likeliest text; some reasoning models accept only 1.
         passes: number of texts.
-        grades: how many of the likeliest tokens in the place of each digit are kept with their
-            probabilities; 0 for none.
+        grades: for each digit of a text, the number of likeliest tokens that are stored with their
+            probabilities, 0 to 20.
         top_p: tokens are sampled among the likeliest that have this probability together.
         top_k: tokens are sampled among this many likeliest; 0 for all.
 
@@ -231,7 +231,7 @@ def no_digits(protocol: ServiceProtocol, why: str = "") -> str:
 
     Args:
         protocol: the protocol of the service.
-        why: its own message.
+        why: the service's own message.
 
     >>> from t2v_eval.backends.services.openai_protocol import OpenAIProtocol
     >>> no_digits(OpenAIProtocol("o3", api_key="k")).partition(",")[0]
@@ -263,16 +263,16 @@ def _digits(completion: Completion, protocol: ServiceProtocol) -> list[list[obje
 
 
 def check_model(response: Response, protocol: ServiceProtocol) -> None:
-    """Check that the model which was asked wrote a response.
+    """Check that a response is of the requested model.
 
-    Services answer for models that they have retired with another one.
+    Services answer requests for retired models with another one.
 
     Args:
         response: the response.
         protocol: the protocol of the service.
 
     Raises:
-        ScoringError: it did not.
+        ScoringError: it is of another model.
 
     >>> from t2v_eval.backends.services.openai_protocol import OpenAIProtocol
     >>> protocol = OpenAIProtocol("mine", api_key="k", answers_as="org/mine-7b")
@@ -289,7 +289,7 @@ def check_model(response: Response, protocol: ServiceProtocol) -> None:
 
 
 def is_same_model(requested: str, answered: str) -> bool:
-    """Return whether an answer is of the model that was asked, perhaps of a dated version of it.
+    """Return whether the model that answered is the requested one, or a dated version of it.
 
     >>> is_same_model("gpt-4o", "gpt-4o-2024-08-06"), is_same_model("gpt-4o", "gpt-4o-mini")
     (True, False)

@@ -47,7 +47,7 @@ def _kinds_of(record: type) -> dict[str, str]:
     }
 
 
-# The keys of each table of a judge, and what their values are.
+# The keys of each table of a judge, and the kinds of their values.
 _KEYS = {
     "judge": {
         "images": "list",
@@ -96,7 +96,7 @@ class Question:
     outputs: tuple[Output, ...]
 
     def fill(self, text: str) -> str:
-        """Return what is asked about a text."""
+        """Return the question about a text."""
         caption, _, points = text.partition("\n")
         parts = {"": text, "text": text, "caption": caption, "points": points}
 
@@ -107,11 +107,11 @@ class Question:
 
     @property
     def uses_text(self) -> bool:
-        """Whether the text that is judged is a part of it."""
+        """Whether it contains the text that is judged."""
         return any(match[1] is not None for match in _PLACES.finditer(self.text))
 
-    def shown(self, media: Media) -> Media:
-        """Return the image, or group of images, of an input that the question shows."""
+    def select(self, media: Media) -> Media:
+        """Select the image, or the group of images, of an input that the question shows."""
         if not isinstance(media, ImageGroup) or media.is_broken:
             return media
         if self.images == tuple(range(len(media.images))):
@@ -123,14 +123,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Judge:
-    """What a judge is asked, how its answer is read, and how grades are one score.
+    """Questions of a judge, how its answers are read, and how grades are combined.
 
     Attributes:
         roles: the roles of the images of an input; empty for a single image.
-        questions: what is asked.
-        score: how grades are joined; see `join`.
+        questions: its questions.
+        score: how grades are combined; see `join`.
         writing: how the model writes.
-        expected: whether a grade is the mean of the grades by the probabilities of its token.
+        expected: whether a grade is the expected value by the probabilities of its token.
 
     >>> table = {"score": "style", "questions": [
     ...     {"text": "Grade {} in style.", "outputs": {"style": {"pattern": "Style:{number}",
@@ -155,8 +155,8 @@ class Judge:
             wording: "authors" for their own question, where the card names it; "ours" for ours.
 
         Raises:
-            InputError: a key or value that is not valid; the message names it.
-            BenchmarkDataError: the authors' question is not here.
+            InputError: a key or value is invalid; the message names it.
+            BenchmarkDataError: the file with the authors' question is missing.
         """
         try:
             check_keys("judge", table)
@@ -190,19 +190,19 @@ class Judge:
 
     @property
     def has_points(self) -> bool:
-        """Whether grades are of the lines of a text."""
+        """Whether an output grades the lines of a text."""
         return any(output.points for output in self.outputs)
 
     @property
     def reading(self) -> str:
-        """How answers are read, as a fact of an id; it decides nothing of what is written."""
+        """How answers are read, for the id of the scorer; it does not affect what is written."""
         return repr((self.outputs, self.score, self.expected))
 
     def check(self) -> None:
         """Check that outputs have one name each, and that the score and `expected` fit them.
 
         Raises:
-            InputError: they do not.
+            InputError: a name occurs twice, or `score` or `expected` does not fit.
         """
         names = [output.name for output in self.outputs]
         if len(set(names)) < len(names) or not names:
@@ -221,13 +221,13 @@ class Judge:
                 low, high = output.range
                 if "{number}" not in output.pattern or output.none or not _are_digits(low, high):
                     raise InputError(
-                        f"`expected = true` needs a number of one digit behind a pattern, and "
-                        f"output {output.name!r} is none"
+                        f"`expected = true` needs a number of one digit after a pattern; output "
+                        f"{output.name!r} has none"
                     )
 
 
 def authors_questions(table: Mapping[str, Any]) -> list[AuthorsText]:
-    """Return where the questions of authors are that a judge names.
+    """Return the sources of the authors' questions that a judge names.
 
     Args:
         table: the table `judge` of a card.
@@ -249,19 +249,19 @@ def _question(
     if wording == "authors" and "authors" in table:
         check_keys("authors", table["authors"])
         text = AuthorsText(**table["authors"]).read(name)
-    shown = _texts(table.get("images", list(images)), "images")
-    if unknown := set(shown) - set(images):
+    roles = _texts(table.get("images", list(images)), "images")
+    if unknown := set(roles) - set(images):
         raise InputError(f"a question shows the image {min(unknown)!r}; images are {list(images)}")
-    text, shown = _place_images(text, shown)
+    text, roles = _place_images(text, roles)
     for place in _PLACES.finditer(text):
         if place[1] not in (None, *TEXTS):
             raise InputError(
                 f"the question has the unknown placeholder {place[0]!r}; use {{text}}, {{caption}} "
-                f"or {{points}}, {{{'}, {'.join(shown)}}} for an image, and {{{{ }}}} for literal "
+                f"or {{points}}, {{{'}, {'.join(roles)}}} for an image, and {{{{ }}}} for literal "
                 "braces"
             )
     outputs = tuple(_output(name, entry) for name, entry in table["outputs"].items())
-    return Question(text, tuple(images.index(role) for role in shown), outputs)
+    return Question(text, tuple(images.index(role) for role in roles), outputs)
 
 
 def _place_images(text: str, roles: list[str]) -> tuple[str, list[str]]:
@@ -323,9 +323,7 @@ def _writing(table: Mapping[str, Any]) -> Writing:
     if type(top_k) is not int or top_k < 0:
         raise InputError(f"top_k = {top_k!r}: use a whole number, 0 for all tokens")
     if not temperature and (passes > 1 or top_p < 1 or top_k):
-        raise InputError(
-            "`passes` above 1, `top_p` and `top_k` need a `temperature`: the likeliest text is one"
-        )
+        raise InputError("`passes` above 1, `top_p` and `top_k` need a `temperature` above 0")
     grades = MOST_GRADES if table.get("expected") else 0
     return Writing(tokens, float(temperature), passes, grades, float(top_p), top_k)
 
@@ -337,14 +335,14 @@ def _texts(values: Any, key: str) -> list[str]:
 
 
 def check_keys(what: str, table: Any) -> None:
-    """Check that a table has only keys that there are, with values of their kinds.
+    """Check that a table has only known keys, with values of the right kinds.
 
     Args:
-        what: "judge", "question", "output", "authors", or "file" for a file of one's own.
+        what: "judge", "question", "output", "authors", or "file" for a user's own file.
         table: the table.
 
     Raises:
-        InputError: it has not.
+        InputError: a key is unknown, or its value is of another kind.
 
     >>> check_keys("question", {"text": 5})
     Traceback (most recent call last):

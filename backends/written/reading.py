@@ -1,6 +1,6 @@
 """Read grades in a text that a model wrote; what is not clearly a grade is an error.
 
-The grade of an output is a number behind a label, an element of JSON, or a phrase that stands for a
+The grade of an output is a number after a label, an element of JSON, or a phrase that stands for a
 number. It is read outside the reasoning of a text alone, so that no number of a thought is a grade.
 """
 
@@ -118,7 +118,7 @@ class Output:
         return re.compile(pattern.replace("{number}", number), re.IGNORECASE)
 
     def _label(self) -> re.Pattern[str]:
-        """Return the pattern of what stands before the number."""
+        """Return the part of the pattern before the number."""
         return re.compile(self.pattern.partition("{number}")[0], re.IGNORECASE)
 
     def read(self, answer: str, fields: Any = None, points: int = 0) -> float | None:
@@ -178,8 +178,8 @@ class Output:
     def _value_of(self, stated: Any) -> float:
         """Return the number that is stated, or that a phrase stands for."""
         if self.values:
-            for known, value in self.values.items():
-                if isinstance(stated, str) and _folded(stated) == _folded(known):
+            for phrase, value in self.values.items():
+                if isinstance(stated, str) and _folded(stated) == _folded(phrase):
                     return value
             raise ScoringError(
                 f"states {str(stated)[:40]!r} as {self.name}, which is none of its values"
@@ -304,7 +304,7 @@ def _json(answer: str, outputs: Sequence[Output]) -> Any:
 
 
 def _check_lengths(fields: Mapping[str, Any], outputs: Sequence[Output]) -> None:
-    """Check that a list has as many grades as outputs read it, or another would be taken."""
+    """Check that a list has as many grades as outputs read from it, lest an index shift."""
     lists: dict[str, int] = {}
     for output in outputs:
         if output.json.endswith("]"):
@@ -327,7 +327,7 @@ def _refuse(constant: str) -> float:
 
 
 def join(rule: Any, grades: Mapping[str, float | None]) -> float:
-    """Join grades to one score.
+    """Combine grades into one score.
 
     Args:
         rule: the name of a grade; or a table with one of "mean", "min", "product" of a list of
@@ -399,7 +399,7 @@ def names_in(rule: Any) -> set[str]:
 
 
 def names_of_roots(rule: Any) -> set[str]:
-    """Return the names of the grades of a rule whose joint value must have a square root.
+    """Return the names of the grades under a square root of a rule.
 
     Args:
         rule: a rule that `names_in` accepts.

@@ -1,8 +1,8 @@
 """The texts of a judge: written by a model that runs here or by a service, and kept in the store.
 
 A cell is what a judge is asked about an image: its text is the whole question, its detail the texts
-that the model wrote, and its value 1. What the texts say is read anew whenever they are needed, so
-that another way to read them asks no model.
+that the model wrote, and its value 1. Grades are read from the texts whenever they are
+needed, so that another way to read them needs no model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LocalWriter(Scorer):
     """Write about images with a model that runs here.
 
     Args:
-        model: a scorer that is a `t2v_eval.scoring.generation.Writer` too.
+        model: a scorer that is also a `t2v_eval.scoring.generation.Writer`.
         writing: how texts are written.
         options: see `Scorer`.
 
@@ -135,7 +135,7 @@ def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) ->
     if card.entry in ("load_written_scorer", "load_judge_file"):
         raise InputError(f"`vlm={vlm!r}` is a judge itself; name the model that writes")
     if card.remote:
-        asked = {
+        question = {
             "question": "written",
             "max_tokens": writing.max_new_tokens,
             "temperature": writing.temperature,
@@ -144,7 +144,7 @@ def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) ->
             "top_p": writing.top_p,
             "top_k": writing.top_k,
         }
-        return models.build(replace(card, args={**card.args, **asked}), **options)  # type: ignore[no-any-return]
+        return models.build(replace(card, args={**card.args, **question}), **options)  # type: ignore[no-any-return]
     shared = {k: options[k] for k in ("image_mode", "on_error", "allow_urls") if k in options}
     return LocalWriter(load(vlm, **options), writing, **shared)
 

@@ -1,7 +1,7 @@
 """Score images by the grades that a model writes when a judge's questions are asked.
 
 A judge is a card: its questions, the images that they show, the grades of an answer and how they
-are joined (`judge.py`). Any model answers that writes about images, here or behind an API.
+are combined (`judge.py`). Any model that writes about images can answer, here or behind an API.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ QUESTION_OF_CARD = "{}"  # the template of every judge, whose questions are in i
 
 
 class Judgement(NamedTuple):
-    """What a model wrote about an image and a text, and what it says.
+    """What a model wrote about an image and a text, and the grades in it.
 
     Attributes:
-        score: the mean of the passes that can be read; None where there is no score.
-        error: why there is none.
+        score: the mean of the passes that can be read; None if it is missing.
+        error: why it is missing.
         grades: the mean of each grade; None where it does not apply.
         texts: what the model wrote, by question and pass.
         problems: why passes cannot be read.
@@ -74,7 +74,7 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JudgeExplanation(Explanation):
-    """How a score came about: the grades, and what the model wrote.
+    """A score, with its grades and what the model wrote.
 
     >>> judgement = Judgement(4.0, "", {"style": 4.0}, [["Style: 4"]], [], 1)
     >>> print(JudgeExplanation(4.0, "a cat", (), judgement))
@@ -101,12 +101,12 @@ class WrittenScorer(Scorer):
     """Score images by grades that a model writes.
 
     Args:
-        judge: the questions, the grades and how they are joined.
+        judge: the questions, the grades and how they are combined.
         writer: writes the answers; see `load_writer`.
         options: see `Scorer`; templates are refused, as the questions are in the card.
 
     Raises:
-        InputError: a template.
+        InputError: a template is given.
 
     >>> from t2v_eval.scoring.generation import Writing
     >>> outputs = {"style": {"pattern": "Style:{number}", "range": [1, 5]}}
@@ -148,10 +148,10 @@ class WrittenScorer(Scorer):
 
     @override
     def check_template(self) -> None:
-        """Do nothing, as the template is fixed; a call with another one is refused.
+        """Refuse templates, as the questions are in the card.
 
         Raises:
-            InputError: a call has a template.
+            InputError: a template is given.
         """
         if self.template.question != QUESTION_OF_CARD or self.template.answer:
             raise InputError(f"the questions of {self.name!r} are in its card: leave templates out")
@@ -165,7 +165,7 @@ class WrittenScorer(Scorer):
             return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
 
     def estimate(self, blocks: Sequence[Block]) -> Estimate:
-        """Estimate the requests, where the model is behind an API.
+        """Estimate the requests to a model behind an API.
 
         Args:
             blocks: the images and texts to score.
@@ -181,7 +181,7 @@ class WrittenScorer(Scorer):
             rows.setdefault(i, []).append(texts[j])
         media = [plan.images[i] for i in rows]
         estimates = [
-            estimate(writer, asked) for _, writer, asked in self._runs(media, [*rows.values()])
+            estimate(writer, parts) for _, writer, parts in self._runs(media, [*rows.values()])
         ]
         return _total(estimates, len(plan.cells))
 
@@ -199,11 +199,11 @@ class WrittenScorer(Scorer):
             runs.setdefault(question.images, []).append(n)
         for numbers in runs.values():
             questions = [self.judge.questions[n] for n in numbers]
-            shown = [questions[0].shown(item) for item in media]
-            roles = next((roles_of(item) for item in shown if not item.is_broken), ())
+            selected = [questions[0].select(item) for item in media]
+            roles = next((roles_of(item) for item in selected if not item.is_broken), ())
             blocks = [
                 Block([item], [q.fill(text) for q in questions for text in per_image])
-                for item, per_image in zip(shown, texts, strict=True)
+                for item, per_image in zip(selected, texts, strict=True)
             ]
             yield numbers, for_roles(self.writer, roles), blocks
 
@@ -224,7 +224,7 @@ class WrittenScorer(Scorer):
     def judge_images(
         self, media: Sequence[Media], texts: Sequence[Sequence[str]]
     ) -> list[list[Judgement]]:
-        """Let the model write about images, and read it.
+        """Let the model write about images, and read the grades.
 
         Args:
             media: M images, or groups of images.
@@ -233,7 +233,7 @@ class WrittenScorer(Scorer):
         Returns:
             A judgement for each text of each image.
         """
-        # Of each question, with its place among those of its run.
+        # By question: the result of its run, and its place among the questions of the run.
         results: dict[int, tuple[ScoringResult, int]] = {}
         for numbers, writer, blocks in self._runs(media, texts):
             result = writer.evaluate_blocks(blocks, progress=False)
@@ -344,17 +344,17 @@ def load_written_scorer(
             may be needed; "ours" asks in words of our own, where the card has them.
         local: options of a model that runs here, from the card; an `adapter` is that of the
             card's `vlm` alone.
-        system: the system message, from the card; of a loaded scorer, it is that which it has.
+        system: the system message, from the card; a loaded scorer keeps its own.
         card: the card of the scorer.
         question_template: refused, as are the other templates.
         answer_template: refused.
         template: refused.
         store: as for `load`; it also keeps each text that the model writes.
         of_vlm: options of the scorer that writes, as for `load`; `max_new_tokens`, `temperature`,
-            `top_p`, `top_k` and `passes` are those of the judge, in the place of its card's.
+            `top_p`, `top_k` and `passes` override those of the card.
 
     Raises:
-        InputError: no scorer is named, or the judge or an option is not valid.
+        InputError: no scorer is named, or the judge or an option is invalid.
 
     >>> outputs = {"style": {"pattern": "Style:{number}", "range": [1, 5]}}
     >>> table = {"score": "style", "questions": [{"text": "Grade {}", "outputs": outputs}]}
@@ -394,7 +394,7 @@ def load_written_scorer(
 
 
 def load_judge_file(file: str, card: Any = None, **options: Any) -> WrittenScorer:
-    """Load a judge from a TOML file of one's own, which has the keys of a name of a card.
+    """Load a judge from a user's own TOML file, which has the keys of a card.
 
     Args:
         file: the path; the file has `judge`, and perhaps `vlm`, `local`, `kind` and `range`.
@@ -402,7 +402,7 @@ def load_judge_file(file: str, card: Any = None, **options: Any) -> WrittenScore
         options: as for `load_written_scorer`.
 
     Raises:
-        InputError: the file is not there or not valid, or a key or option is.
+        InputError: the file is missing or malformed, or a key or option is invalid.
 
     >>> load_judge_file("gone.toml")
     Traceback (most recent call last):
@@ -465,8 +465,8 @@ def _chunk(position: int, judgement: Judgement) -> ScoreChunk:
     return ScoreChunk(where, torch.tensor([judgement.score], dtype=torch.float32), None, [detail])
 
 
-def _plain(written: Iterable[Sequence[Written]]) -> list[list[str]]:
-    return [[entry.text for entry in texts] for texts in written]
+def _plain(answers: Iterable[Sequence[Written]]) -> list[list[str]]:
+    return [[entry.text for entry in texts] for texts in answers]
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -474,7 +474,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _total(estimates: Sequence[Estimate], cells: int) -> Estimate:
-    """Add the requests of several questions; what is not known of one is not known of all."""
+    """Add the requests of several questions; a figure that one lacks is unknown."""
 
     def total(name: str) -> Any:
         values = [getattr(part, name) for part in estimates]

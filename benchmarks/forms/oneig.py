@@ -22,7 +22,9 @@ _ID_DIGITS = 3  # of a prompt of OneIG-Bench
 
 
 class OneIgForm(PromptsForm):
-    """Subclasses implement `prompts`, whose names are CLASS_ID or CLASS_zh_ID.
+    """Prompts of OneIG-Bench, with images in its authors' layout.
+
+    Subclasses implement `prompts`, whose names are CLASS_ID or CLASS_zh_ID.
 
     Args:
         language: "en" or "zh".
@@ -31,7 +33,7 @@ class OneIgForm(PromptsForm):
         grid: columns and rows of a file; the authors' default is 2x2.
 
     Raises:
-        InputError: another language.
+        InputError: `language` has no prompts.
 
     >>> class Mine(OneIgForm):
     ...     classes = {"en": ("text",)}

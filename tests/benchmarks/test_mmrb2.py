@@ -215,7 +215,7 @@ def test_labels_alone_are_enough_for_results(tmp_path):
         ({"human_annotations": [7]}, "a vote is 7, not from 1 to 6"),
         ({"prompt_content": [["image", "0.png"]]}, "the prompt has no text"),
         ({"prompt_content": ["a cat"]}, "'a cat' is no kind of content"),
-        ({"response_a": {"response_content": []}}, "a response has not one image"),
+        ({"response_a": {"response_content": []}}, "a response does not have exactly one image"),
     ],
 )
 def test_malformed(tmp_path, change, message):

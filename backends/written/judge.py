@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
@@ -73,6 +74,14 @@ _KEYS = {
         "summary": "text",
         "license": "text",
     },
+}
+
+
+# What is written where another kind of value is easily taken for right.
+_EXAMPLES = {
+    ("file", "range"): ', such as "0 to 10"',
+    ("output", "range"): ", such as [0, 10]",
+    ("judge", "questions"): ": begin each question with [[judge.questions]]",
 }
 
 
@@ -255,6 +264,11 @@ def _question(
     text, roles = _place_images(text, roles)
     for place in _PLACES.finditer(text):
         if place[1] not in (None, *TEXTS):
+            if place[1] in {role for group in GROUPS for role in group}:
+                raise InputError(
+                    f"the question places {place[0]}, and images are {list(images)}: name them in "
+                    f"`judge`, as images = {[*EDIT]}"
+                )
             raise InputError(
                 f"the question has the unknown placeholder {place[0]!r}; use {{text}}, {{caption}} "
                 f"or {{points}}, {{{'}, {'.join(roles)}}} for an image, and {{{{ }}}} for literal "
@@ -358,4 +372,7 @@ def check_keys(what: str, table: Any) -> None:
     for key, value in table.items():
         kind = keys[key]
         if not isinstance(value, _KINDS[kind]) or isinstance(value, bool) > (bool in _KINDS[kind]):
-            raise InputError(f"{key} = {value!r} of the {what} must be a {kind}")
+            example = _EXAMPLES.get((what, key), "")
+            raise InputError(
+                f"{key} = {reprlib.repr(value)} of the {what} must be a {kind}{example}"
+            )

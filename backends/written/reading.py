@@ -296,7 +296,9 @@ def _json(answer: str, outputs: Sequence[Output]) -> Any:
             parse_constant=_refuse,
         )
     except (ValueError, RecursionError) as error:
-        raise ScoringError(f"is no JSON object alone: {error}") from None
+        raise ScoringError(
+            f"is no JSON object alone: {error}; ask for JSON and no other text"
+        ) from None
     if not isinstance(fields, dict):
         raise ScoringError("is no JSON object")
     _check_lengths(fields, outputs)

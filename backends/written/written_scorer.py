@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.errors import InputError, ScoringError, UnsupportedError
-from t2v_eval.inputs.media import EDIT_PAIR, PAIR, Media, roles_of
+from t2v_eval.inputs.media import EDIT, EDIT_PAIR, PAIR, Media, roles_of
 from t2v_eval.remote.cost import Estimate
 from t2v_eval.remote.scorer import estimate, shared_limits
 from t2v_eval.scoring.generation import Explanation, Written
@@ -35,6 +35,7 @@ from .reading import join, read_outputs
 from .writers import for_roles, load_writer, texts_in
 
 IMAGES_TOGETHER = 256  # images that are asked about in one run of the writer
+QUOTED = 80  # last characters of an answer in the message of an error
 QUESTION_OF_CARD = "{}"  # the template of every judge, whose questions are in its card
 
 
@@ -219,7 +220,8 @@ class WrittenScorer(Scorer):
             listed = [[caption_text(texts[j]) for j in cells[s, 1].tolist()] for s in spans[part]]
             for span, judgements in zip(spans[part], self.judge_images(media, listed), strict=True):
                 for position, judgement in zip(span, judgements, strict=True):
-                    yield _chunk(position, judgement)
+                    # An error that ends the run quotes the answer; those that are counted do not.
+                    yield _chunk(position, judgement, quote=self.on_error == "raise")
 
     def judge_images(
         self, media: Sequence[Media], texts: Sequence[Sequence[str]]
@@ -277,7 +279,7 @@ class WrittenScorer(Scorer):
                     read |= read_outputs(entry, question.outputs, points, self.judge.expected)
                 scores.append(join(self.judge.score, read))
             except ScoringError as error:
-                problems.append(f"the judge {error}")
+                problems.append(f"the judge's answer {error}")
                 continue
             for name, grade in read.items():
                 grades[name] += [] if grade is None else [grade]
@@ -424,10 +426,22 @@ def load_judge_file(file: str, card: Any = None, **options: Any) -> WrittenScore
         raise InputError(
             f"{file}: `authors` is for cards of packages; write the question as `text`"
         )
+    _check_kind(file, table.get("kind", "judge"))
     facts = {key: table.pop(key) for key in ("kind", "range", "summary", "license") if key in table}
     if card is not None:
         card = replace(card, **facts, args={**card.args, "vlm": table.get("vlm")})
-    return load_written_scorer(**{**table, **options}, card=card)
+    scorer = load_written_scorer(**{**table, **options}, card=card)
+    if facts.get("kind") == "edit" and not {*EDIT_PAIR} & {*scorer.image_roles}:
+        raise InputError(f"{file}: kind = 'edit' needs images = {[*EDIT]} in `judge`")
+    return scorer
+
+
+def _check_kind(file: str, kind: str) -> None:
+    from t2v_eval.registry import models
+
+    kinds = sorted({card.kind for card in models.cards.values()})
+    if kind not in kinds:
+        raise InputError(f"{file}: kind = {kind!r}; use one of {', '.join(kinds)}")
 
 
 def vlm_is_remote(name: str) -> bool:
@@ -458,10 +472,12 @@ load_written_scorer.takes = takes_any_option  # type: ignore[attr-defined]
 load_judge_file.takes = takes_any_option  # type: ignore[attr-defined]
 
 
-def _chunk(position: int, judgement: Judgement) -> ScoreChunk:
+def _chunk(position: int, judgement: Judgement, quote: bool) -> ScoreChunk:
     detail, where = json.dumps(judgement.fields(), ensure_ascii=False), np.array([position])
     if judgement.score is None:
-        return ScoreChunk(where, None, judgement.error, [detail])
+        ends = [text[-QUOTED:] for texts in judgement.texts for text in texts if text.strip()]
+        written = f"; it ends in {ends[-1]!r}" if quote and ends else ""
+        return ScoreChunk(where, None, f"{judgement.error}{written}", [detail])
     return ScoreChunk(where, torch.tensor([judgement.score], dtype=torch.float32), None, [detail])
 
 

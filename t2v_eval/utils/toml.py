@@ -8,6 +8,12 @@ from typing import Any, Protocol
 from t2v_eval.errors import InputError
 from t2v_eval.utils.text_file import decode_text
 
+# What to do about the errors that are met most, by how the parser's messages begin.
+HINTS = {
+    "Invalid value": "; a text stands in quotes",
+    "Unescaped '\\'": "; write it in single quotes, where a backslash is itself",
+}
+
 
 class _Readable(Protocol):
     def read_bytes(self) -> bytes: ...
@@ -33,4 +39,5 @@ def read_toml(file: _Readable) -> dict[str, Any]:
     try:
         return tomllib.loads(decode_text(file.read_bytes(), file))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is not valid TOML: {error}") from error
+        remedy = next((hint for start, hint in HINTS.items() if str(error).startswith(start)), "")
+        raise InputError(f"{file} is not valid TOML: {error}{remedy}") from error

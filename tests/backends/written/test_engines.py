@@ -339,7 +339,7 @@ def test_two_edits_are_compared_beside_their_source(vlm, tmp_path):
             of_images.prefer(*edits, "make it red")
     store = t2v_eval.Store(tmp_path / "s.db")
     here = card_of({**table, "max_new_tokens": 5}, vlm=vlm, on_error="skip", store=store)
-    assert here.prefer(*edits, "make it red").reason.startswith("the judge ")
+    assert here.prefer(*edits, "make it red").reason.startswith("the judge's answer ")
     keys = {row.image for row in store.rows() if '"text"' in (row.detail or "")}
     assert len(keys) == 2, "both orders are written about"
 
@@ -380,8 +380,9 @@ def test_passes_are_a_mean_of_those_that_can_be_read(texts, score, note):
     with Server(lambda request: written_reply(*texts[: request.body.get("n", 1)])) as server:
         scorer = over_service(table, server)
         if score is None:
-            with pytest.raises(ScoringError, match=f"{note} passes can be read; the judge states"):
+            with pytest.raises(ScoringError, match=f"{note} passes can be read; ") as error:
                 scorer(draw_image(1), "a cat")
+            assert str(error.value).endswith(f"; it ends in {texts[-1]!r}")
         else:
             assert scorer(draw_image(1), "a cat").tolist() == [[score]]
             explained = scorer.explain(draw_image(1), "a cat")[0][0].judgement

@@ -41,6 +41,7 @@ from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.remote.cost import Estimate, Price, Usage
 from t2v_eval.remote.packed_images import PackedImages
 from t2v_eval.remote.request_pool import RESUME_HINT, BudgetExhaustedError, Limits, Pool, RetryError
+from t2v_eval.scoring.generation import excerpt
 from t2v_eval.scoring.plan import Block, Cells, Plan, Text, by_image, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer
@@ -372,7 +373,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
         requests = questions * self.requests_for_a_cell
         estimated = Estimate(len(cells), len(cells) - len(missing), requests)
         if self.price is None:
-            estimated = replace(estimated, as_of="not known: pass `price=[in, out]`")
+            estimated = replace(estimated, as_of="none: `price=[in,out]`")
         if not all(counts):
             return estimated
         input_tokens, output_tokens = (sum(cell[k] for cell in counts if cell) for k in (0, 1))
@@ -444,7 +445,8 @@ class ApiScorer(Scorer, Generic[PackedT]):
             number, error = failure
             if isinstance(error, MediaError):
                 raise error
-            where = f"{images[rows[number]].name} with {caption_text(texts[columns[number]])!r}"
+            text = excerpt(caption_text(texts[columns[number]]))
+            where = f"{images[rows[number]].name} with {text!r}"
             yield ScoreChunk(np.array([number]), None, f"{where}: {error}")
 
     def redact_result(self, result: ResultT) -> ResultT:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from t2v_eval.errors import ScoringError
 from t2v_eval.scoring.cautions import strings_of
+from t2v_eval.scoring.generation import excerpt
 from t2v_eval.scoring.plan import Plan, Text, caption_text
 from t2v_eval.scoring.results import CellCounts, Progress, ScoreChunk, ScoringResult
 from t2v_eval.store import Store, text_key
@@ -94,7 +95,7 @@ class Execution:
                 what = self.plan.images[image].name
                 if what not in reason:
                     caption = caption_text(self.plan.texts[text])
-                    reason = f"{what} with {caption[:60]!r}: {reason}"
+                    reason = f"{what} with {excerpt(caption)!r}: {reason}"
                 raise ScoringError(f"{self.name!r}: {reason}")
             self.errors |= dict.fromkeys(cells.tolist(), reason)
             self.counts = replace(self.counts, failed=self.counts.failed + len(cells))

@@ -19,6 +19,16 @@ LONGEST_RUN = (
 )
 
 
+def excerpt(prompt: str, longest: int = 60) -> str:
+    """Return the beginning of a prompt for a message, without the places of images.
+
+    >>> excerpt(f"{IMAGE_PLACE}Does it show a cat?", 12)
+    'Does it show...'
+    """
+    text = prompt.replace(IMAGE_PLACE, "").strip()
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 class Writing(NamedTuple):
     """How a model writes a text.
 

@@ -115,7 +115,7 @@ class PromptsForm(Published):
             if matched.misnumbered:  # of all images, so that each would be of another prompt
                 raise BenchmarkDataError(
                     f"the names of images in {image_folder} do not say which prompts they are of: "
-                    f"{matched.misnumbered}. There are {matched.summary()}."
+                    f"{matched.misnumbered}. The folder has {matched.summary()}."
                 )
             images_by_folder.append(images)
             self._remember(name, matched, len(part) - len(lacking), len(part))
@@ -209,9 +209,10 @@ class PromptsForm(Published):
     ) -> BenchmarkDataError:
         first = prompts[lacking[0]]
         example = f"{first.id if first.id.isdecimal() else lacking[0]:0>5}"
-        which = first_few([f"{prompts[n].id}, {prompts[n].text!r}" for n in lacking])
+        by_id = "" if first.id.isdecimal() else f"id, as {first.id}.png, or its "
+        which = first_few([f"{prompts[n].id} ({prompts[n].text!r})" for n in lacking])
         hint = f"; {matched.misnumbered}" if matched.misnumbered else ""
-        summary = f" There are {matched.summary()}." if matched.summary() else ""
+        summary = f" The folder has {matched.summary()}." if matched.summary() else ""
         remedy = f" {LEAVE_OUT}." if len(lacking) < len(part) else ""
         skip = self.selection.skips
         if within := folders_within(folder, prompts, part, self.layout, skip):
@@ -223,9 +224,9 @@ class PromptsForm(Published):
             )
         return BenchmarkDataError(
             f"{len(lacking)} of {len(part)} prompts have no image in {folder}: {which}{hint}. Name "
-            f"an image by its prompt's number, as {example}.png, or {example}_0.png where there "
-            f"are several, or by the prompt; or list file_name and prompt in a metadata.csv beside "
-            f"the images.{summary}{remedy}"
+            f"an image by its prompt's {by_id}number, as {example}.png, or {example}_0.png where "
+            f"there are several, or by the prompt; or list file_name and prompt in a metadata.csv "
+            f"beside the images.{summary}{remedy}"
         )
 
     @override

@@ -92,12 +92,23 @@ class Published(Benchmark):
             raise MissingDataError(f"there is no folder {self.root}: {self.remedy()}")
         return self.root
 
-    def remedy(self, folder: str = "") -> str:
-        """Return what to do where files are missing."""
-        where = folder or str(self.root)
+    def remedy(self, folder: str = "", files: Sequence[str] | None = None) -> str:
+        """Return what to do where files are missing.
+
+        Args:
+            folder: a word for the folder of the files; the root by default.
+            files: those that are missing; by default all that `t2v-eval data` can fetch.
+        """
         step = self.card.obtain or "get its files"
         page = f" ({self.card.page})" if self.card.page else ""
-        return f"{step}{page}, put them into {where}, and pass the folder as `root=`"
+        by_hand = (
+            f"{step}{page}, put them into {folder or self.root}, and pass the folder as `root=`"
+        )
+        fetchable = [name for name in self.card.files if files is None or name in files]
+        if not fetchable:
+            return by_hand
+        command = f"`t2v-eval data {self.card.name}`"
+        return f"{command} can fetch {first_few(fetchable)}; by hand, {by_hand}"
 
     def file(self, *names: str) -> Path:
         """Return the first of `names` that is a file in the folder or its parent.
@@ -111,7 +122,9 @@ class Published(Benchmark):
         for path in (folder / name for folder in (self.root, self.root.parent) for name in names):
             if path.is_file():
                 return path
-        raise MissingDataError(f"{self.root} holds no {' nor '.join(names)}: {self.remedy()}")
+        raise MissingDataError(
+            f"{self.root} holds no {' nor '.join(names)}: {self.remedy(files=names)}"
+        )
 
     def parquet_files(self) -> list[Path]:
         """Return the Parquet files in the folder, or else in its folder ``data``, by name.
@@ -123,7 +136,7 @@ class Published(Benchmark):
         for place in (self.root, self.root / "data"):
             if paths := sorted(place.glob("*.parquet")):
                 return paths
-        raise MissingDataError(f"{self.root} holds no *.parquet: {self.remedy()}")
+        raise MissingDataError(f"{self.root} holds no *.parquet: {self.remedy(files=())}")
 
     def image_path(self, name: str, *folders: str) -> str:
         """Return an image's path in the first of `folders` that has it, or else in the first."""
@@ -160,7 +173,7 @@ class Published(Benchmark):
         if missing:
             raise BenchmarkDataError(
                 f"{len(missing)} of {len(named)} images are missing: {first_few(missing)}. "
-                f"{self.remedy()}. {LEAVE_OUT}"
+                f"To get them, {self.remedy(files=())}. {LEAVE_OUT}"
             )
 
 

@@ -42,6 +42,7 @@ def data(
     """
     from t2v_eval.evaluation import download as files
     from t2v_eval.evaluation.options import BenchmarkOptions
+    from t2v_eval.evaluation.selection import first_few
 
     if name in models.cards and name not in benchmarks.cards:
         _of_scorer(name, fetch, as_json)
@@ -63,11 +64,17 @@ def data(
     if not as_json:
         for title, fact in facts.items():
             if fact:
-                console.show(f"{title}: {fact}")
+                flag = " (with --fetch)" if title == "fetched from" else ""
+                console.show(f"{title}{flag}: {fact}")
     state: dict[str, Any] = {"files_as_published": [], "found": None}
     try:
         if folder is None and card.page:
-            raise MissingDataError(f"the files of {name} are missing: {card.obtain} ({card.page})")
+            step = (
+                f"add --fetch to download {first_few(card.files)}; by hand, " if card.files else ""
+            )
+            raise MissingDataError(
+                f"the files of {name} are missing: {step}{card.obtain} ({card.page})"
+            )
         if folder is not None and fetch:
             files.fetch(card, folder)
         if folder is not None:

@@ -188,7 +188,7 @@ TABLE = [
     (f"{EVAL} -b windows.csv", "windows.csv, row 1", "with / in the place of \\"),
     (
         f"{EVAL} -b prompts.csv --images comfy",
-        "0, 'a cat'",
+        "0 ('a cat')",
         "file_name and prompt in a metadata.csv",
     ),
     (f"{EVAL} -b gone.csv", "gone.csv, row 2: 9.png", "--on-missing skip"),

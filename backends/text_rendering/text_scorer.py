@@ -12,6 +12,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -106,16 +107,8 @@ class TextRenderingScorer(Scorer):
         )
         self.reader, self.measure, self.instruction = reader, measure, instruction
         super().__init__(card=card, **options)
-        if (
-            target is not None
-            and not isinstance(target, TargetTexts)
-            and target
-            not in (
-                QUOTES,
-                TEXT,
-            )
-        ):
-            target = read_target_texts(target)
+        if target is not None and not isinstance(target, TargetTexts):
+            target = target if target in (QUOTES, TEXT) else _target_file(target)
         self.target = target
         self._usage: dict[str, float] = {}
         self.check_template()
@@ -274,6 +267,12 @@ class TextRenderingScorer(Scorer):
         raise UnsupportedError(
             f"{self.name!r} generates no text; `scorer.explain(images, texts)` says what was read"
         )
+
+
+def _target_file(target: str | os.PathLike[str]) -> TargetTexts:
+    if not Path(target).suffix and not Path(target).exists():
+        raise InputError(f"`target={target}`: use {QUOTES!r}, {TEXT!r} or the path of a table")
+    return read_target_texts(target)
 
 
 def _detail(reply: Reply, targets: Sequence[str] = ()) -> str:

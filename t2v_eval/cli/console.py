@@ -136,10 +136,10 @@ def print_table(
 
 def show_indented(text: str) -> None:
     """Print a text of results with an indent; in a terminal, its further lines too."""
-    if text:
-        console().print(
-            Padding(text_of(text), (0, 0, 0, 4), expand=False), soft_wrap=not is_terminal()
-        )
+    if text and is_terminal():
+        console().print(Padding(text_of(text), (0, 0, 0, 4), expand=False))
+    elif text:  # `Padding` would cut a line at the width of the console
+        show(f"    {text}")
 
 
 def print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -288,7 +288,10 @@ def print_estimates(
     if as_json:
         print_json([{**names, **asdict(estimate)} for names, estimate in estimates])
         return
-    rows = [[" on ".join(names.values()), *estimate.row()] for names, estimate in estimates]
+    rows = [
+        [" on ".join(names.values()), *map(translated, estimate.row())]
+        for names, estimate in estimates
+    ]
     print_table(["", *COLUMNS], rows, numbers=True)
 
 

@@ -53,6 +53,7 @@ def list_names(
     else:
         registry: Registry[Any, Any] = models if what is Kind.models else benchmarks
         cards = registry.cards
+        _check_kind(kind, what, registry)
         names = registry.names(pattern, kind)
         is_glob = bool(set(pattern) & set("*?["))
         if not is_glob and (pattern in cards or not names):
@@ -75,6 +76,12 @@ def list_names(
         for row in files:  # their names are too long for a column
             console.show(f"{row['name']} ({row['kind']})")
             console.show_indented(row["summary"])
+
+
+def _check_kind(kind: str, what: Kind, registry: Registry[Any, Any]) -> None:
+    kinds = sorted({card.kind for card in (*registry.cards.values(), *registry.families)})
+    if not any(fnmatch(known, kind) for known in kinds):
+        raise InputError(f"no {what.value} are of kind {kind!r}; kinds are {', '.join(kinds)}")
 
 
 def _files(registry: Registry[Any, Any], pattern: str, kind: str) -> list[tuple[str, Card]]:

@@ -78,7 +78,7 @@ def prefer(
         compare_pair = getattr(scorer, "prefer", None)
         if compare_pair is None:
             raise UnsupportedError(
-                f"{model!r} scores single images and compares no pairs: use `t2v-eval score`, or a "
+                f"{model!r} compares no pairs: use `t2v-eval score`, or a "
                 "scorer that compares pairs (`t2v-eval list models --kind judge`)"
             )
         rows = [

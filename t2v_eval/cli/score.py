@@ -99,7 +99,9 @@ def score(
         raise UnsupportedError(f"{model!r} runs locally: it sends no requests and costs nothing")
     _check_output(out, spreadsheet)
     if not (text or pairs) and images and getattr(models.entry(card), "uses_text", True):
-        raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
+        last = images[-1]
+        hint = "" if Path(last).exists() or " " not in last else f"; is --text {last!r} meant?"
+        raise InputError(f"{model!r} needs at least one --text, or a table with --pairs{hint}")
     skip = options.on_error == "skip"
     part = None
     if shard is not None:

@@ -22,7 +22,9 @@ _INPUTS = {
 }
 _REMEDIES = {
     PAIR: "call prefer(image_a, image_b, text); edits need a judge that sees their source",
-    EDIT: "pass `t2v_eval.Edit(source, result)`, the image before and after the edit",
+    EDIT: "pass `t2v_eval.Edit(source, result)`, the image before and after the edit, or name the "
+    "column of a table that holds the images before it (`t2v-eval eval --column source=NAME`, "
+    "`t2v-eval score --pairs TABLE --source-column NAME`)",
     EDIT_PAIR: "call prefer(Edit(source, a), Edit(source, b), text)",
 }
 
@@ -64,9 +66,9 @@ def wrong_roles(scorer: str, roles: Roles, media: Media) -> UnsupportedError:
 
     >>> from PIL import Image
     >>> from t2v_eval.inputs.media import open_media
-    >>> print(wrong_roles("mine", EDIT, open_media(Image.new("RGB", (4, 2)), "a")))
-    'mine' scores edits, and a (4x2 PIL image) is a single image: pass \
-`t2v_eval.Edit(source, result)`, the image before and after the edit
+    >>> print(wrong_roles("mine", PAIR, open_media(Image.new("RGB", (4, 2)), "a")))
+    'mine' scores pairs of images, and a (4x2 PIL image) is a single image: call \
+prefer(image_a, image_b, text); edits need a judge that sees their source
     """
     takes = _INPUTS.get(roles, f"groups of {', '.join(roles)}")
     actual = roles_of(media)

@@ -58,7 +58,8 @@ def results(
     missing = sum(bool(np.isnan(cells).any()) for cells in scores)
     if missing == len(items):
         raise InputError(
-            f"{file} has no result of {benchmark}: check that it is of this benchmark and task"
+            f"{file} has no result of {benchmark}: check that it is of this benchmark and task, "
+            "and holds what the authors' script wrote, not the labels"
         )
     samples = bootstrap_by_tag(opened, items, scores, resamples, seed)
     intervals = {tag or "all": of_tag.intervals() for tag, of_tag in samples.items()}

@@ -177,7 +177,7 @@ def _print(name: str, result: Drift) -> None:
         ["answered", f"{len(result.answered)}"],
         ["changed", f"{result.changed}"],
         ["mean shift (new - stored)", console.interval_text(result.shift, sign="+")],
-        ["mean absolute difference", f"{result.mean_absolute:.3g}"],
+        ["mean absolute difference", f"{result.mean_absolute:.3g}" if result.answered else "-"],
     ]
     if result.without_image:
         rows.append(["left out, image missing or changed", f"{result.without_image}"])

@@ -311,6 +311,8 @@ def test_lists_take_patterns_and_kinds():
     nothing = call("list", "models", "nothing*")
     assert nothing.stdout == "" and "no models match 'nothing*'" in nothing.stderr
     assert "Did you mean 'toy-colours'" in call("list", "models", "toy-colors", code=2).stderr
+    unknown = call("list", "models", "--kind", "oracles", code=2).stderr
+    assert "of kind 'oracles'; kinds are aesthetic, " in unknown and " oracle, " in unknown
 
 
 def test_a_scorer_s_options_are_listed_with_their_flags(images):

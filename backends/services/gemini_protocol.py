@@ -70,6 +70,7 @@ class GeminiProtocol(ServiceProtocol):
         model: the service's name of the model.
         thinking: maximum of reasoning tokens before the answer. Default: 0, and 128 for the "pro"
             models, which always reason.
+        system: a system instruction before each question; default: none.
         access: see `ServiceProtocol`.
 
     Raises:
@@ -89,14 +90,19 @@ class GeminiProtocol(ServiceProtocol):
     api_version: ClassVar[str] = "v1beta"
 
     def __init__(
-        self, model: str, thinking: int | None = None, **access: Unpack[AccessOptions]
+        self,
+        model: str,
+        thinking: int | None = None,
+        system: str | None = None,
+        **access: Unpack[AccessOptions],
     ) -> None:
         super().__init__(model, **access)
         if thinking is None:
             thinking = MIN_THINKING if "pro" in model.split("-") else 0
         require_int_in("thinking", thinking, 0, 2**15)
         self.num_reasoning_tokens = thinking
-        self.settings = {"thinking": str(thinking)}
+        self.system = system or None
+        self.settings = {"thinking": str(thinking), **({"system": repr(system)} if system else {})}
         self.max_samples = 8
 
     def _client_options(self) -> dict[str, Any]:
@@ -177,6 +183,7 @@ class GeminiProtocol(ServiceProtocol):
         config = types.GenerateContentConfig(
             max_output_tokens=params.max_tokens + room,
             thinking_config=types.ThinkingConfig(thinking_budget=self.num_reasoning_tokens),
+            system_instruction=self.system,
             **settings,
         )
         return {"contents": types.Content(role="user", parts=[*parts]), "config": config}
@@ -320,10 +327,11 @@ class VertexProtocol(GeminiProtocol):
         model: str,
         vertex: Vertex,
         thinking: int | None = None,
+        system: str | None = None,
         **access: Unpack[AccessOptions],
     ) -> None:
         self.vertex, self.default_base_url = vertex, vertex.default_base_url
-        super().__init__(model, thinking, **access)
+        super().__init__(model, thinking, system, **access)
         # Part of the id: the same model may give other numbers there.
         self.settings = {"api": "vertex", **self.settings}
         if not vertex.has_key:
@@ -365,6 +373,7 @@ class VertexProtocol(GeminiProtocol):
 def gemini_protocol(
     model: str,
     thinking: int | None = None,
+    system: str | None = None,
     vertexai: bool | None = None,
     project: str | None = None,
     location: str | None = None,
@@ -376,6 +385,7 @@ def gemini_protocol(
     Args:
         model: the service's name of the model.
         thinking: see `GeminiProtocol`.
+        system: see `GeminiProtocol`.
         vertexai: use Vertex AI, which gives log-probabilities where the Developer API is reported
             to refuse them. Default: the variable GOOGLE_GENAI_USE_VERTEXAI, where neither an
             address nor a key is passed.
@@ -397,8 +407,8 @@ def gemini_protocol(
     elsewhere = has_key or bool(address)  # where the Developer API, or its like, is
     vertex = choose_vertex(vertexai, project, location, credentials, has_key, elsewhere)
     if vertex is None:
-        return GeminiProtocol(model, thinking, **access)
-    return VertexProtocol(model, vertex, thinking, **access)
+        return GeminiProtocol(model, thinking, system, **access)
+    return VertexProtocol(model, vertex, thinking, system, **access)
 
 
 def _sampled_tokens(candidate: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from t2v_eval.errors import InputError, MediaError
+from t2v_eval.errors import InputError, MediaError, ScoringError
 from t2v_eval.inputs.media import ImageGroup, Media
 from t2v_eval.local.batching import BatchSize, Failure
 from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Writing, Written
@@ -91,7 +91,7 @@ class WritingScorer(PromptFrames):
         """
         pairs = list(zip(images, prompts, strict=True))
         parts = self._text_batch(writing).run_adaptive(
-            pairs, lambda part: self._write(part, writing), self._cache.clear
+            pairs, lambda part: self._write(part, writing, whole=True), self._cache.clear
         )
         for part, texts in parts:
             numbers = range(len(pairs))[part]
@@ -105,9 +105,14 @@ class WritingScorer(PromptFrames):
         together = self.reader.batches_images and not writing.temperature
         return self.image_batch if together else BatchSize(1)
 
-    def _write(self, pairs: Sequence[tuple[Media, str]], writing: Writing) -> list[list[Written]]:
-        """Return texts about images; only rows of equal shapes are a batch, as none is padded."""
-        questions = self._questions(pairs, writing.max_new_tokens)
+    def _write(
+        self, pairs: Sequence[tuple[Media, str]], writing: Writing, whole: bool = False
+    ) -> list[list[Written]]:
+        """Return texts about images; only rows of equal shapes are a batch, as none is padded.
+
+        A prompt that is too long is cut, or an error where it must be whole.
+        """
+        questions = self._questions(pairs, writing.max_new_tokens, whole)
         rows = [question.row for question in questions]
         groups: dict[Hashable, list[int]] = {}
         for n, row in enumerate(rows):
@@ -127,7 +132,9 @@ class WritingScorer(PromptFrames):
                 texts[n] = [self._written(questions[n], tokens, writing) for tokens in listed]
         return [texts[n] for n in range(len(pairs))]
 
-    def _questions(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[Question]:
+    def _questions(
+        self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int, whole: bool = False
+    ) -> list[Question]:
         """Return the inputs of each prompt; an image with several prompts is encoded once."""
         parts = [prompt.split(IMAGE_PLACE) for _, prompt in pairs]
         media = self._encoded([(m, tuple(p[:-1])) for (m, _), p in zip(pairs, parts, strict=True)])
@@ -142,7 +149,14 @@ class WritingScorer(PromptFrames):
                 room = self._room(encoded.inputs, encode(""), max_new_tokens)
             except MediaError as error:
                 raise MediaError(f"{image.name}: {error}") from None
-            questions.append(Question(encoded, self._truncate(last, room, encode).prompt))
+            tokens = encode(last) if whole else self._truncate(last, room, encode)
+            if len(tokens.prompt) > room:
+                raise ScoringError(
+                    f"the prompt has {len(tokens.prompt)} tokens, and the model reads {room} after "
+                    "the image, with the reply; use a shorter prompt, smaller images or a smaller "
+                    "`max_new_tokens=`"
+                )
+            questions.append(Question(encoded, tokens.prompt))
         return questions
 
     def _encoded(self, questions: Sequence[tuple[Media, tuple[str, ...]]]) -> list[EncodedMedia]:

@@ -52,7 +52,11 @@ class GeminiBatchClient(BatchClient):
         dump_options = {"mode": "json", "by_alias": True, "exclude_none": True}
         contents = [body["contents"].model_dump(**dump_options)]
         config = body["config"].model_dump(**dump_options)
-        return {"key": request_id, "request": {"contents": contents, "generationConfig": config}}
+        system = config.pop("systemInstruction", None)  # of the request, not of its configuration
+        request = {"contents": contents, "generationConfig": config}
+        if system is not None:
+            request["systemInstruction"] = {"parts": [{"text": system}]}
+        return {"key": request_id, "request": request}
 
     @override
     def upload(self, file: IO[bytes]) -> str:

@@ -22,6 +22,7 @@ import t2v_eval
 from t2v_eval.errors import InputError, ScoringError, UnsupportedError
 from t2v_eval.inputs.media import ImageGroup, open_media
 from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Writing, Written
+from t2v_eval.scoring.plan import Block
 
 STYLE = {"pattern": "Style: {number}", "range": [1, 5]}
 QUESTION = {"text": "Grade {}", "outputs": {"style": STYLE}}
@@ -215,6 +216,17 @@ def test_a_small_model_is_a_judge_that_the_store_remembers(vlm, tmp_path):
 
 
 # A service:
+
+
+def test_a_question_that_is_too_long_is_an_error_and_not_cut(folder, groups):
+    """A question whose end is cut asks for no form of an answer any more."""
+    small = t2v_eval.load(f"hf-vlm:{folder}", device="cpu", context=200)
+    table = judge({"text": "Grade {}. Write 'Style: 4'."}, max_new_tokens=8)
+    scorer = card_of(table, vlm=small, on_error="skip")
+    block = Block(groups[0].images[:1], ["a cat", "a cat " * 200])
+    failures = scorer.evaluate_blocks([block], progress=False).failures
+    assert "the judge" in failures[0, 0, 0], "it was asked"
+    assert "tokens, and the model reads" in failures[0, 0, 1]
 
 
 def saying(text, **options):

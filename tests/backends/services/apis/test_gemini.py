@@ -20,6 +20,7 @@ from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, ScoringError, ServiceError, TemplateError, UnsupportedError
+from t2v_eval.inputs.media import open_media
 from t2v_eval.registry import models
 from t2v_eval.scoring.plan import Block
 
@@ -126,6 +127,22 @@ def test_a_model_that_thinks_is_read_where_its_answer_begins():
     must = error(400, "Budget 0 is invalid. This model only works in thinking mode.")
     with serving(must) as server, pytest.raises(UnsupportedError, match="such as `thinking=128"):
         ask(server, "gemini:some-model")(draw_image(1), "a cat")
+
+
+@needs_gemini
+def test_a_system_instruction_stands_beside_the_configuration():
+    with serving(Reply(generated({"Yes": 0.6}))) as server:
+        scorer = ask(server, system="You grade images.")
+        scorer(draw_image(1), "a cat")
+        body = server.requests[0].body
+        assert body["systemInstruction"]["parts"] == [{"text": "You grade images."}]
+        assert "systemInstruction" not in body["generationConfig"]
+        assert "You grade images." in scorer.id and "system" not in ask(server).id
+        image = scorer.pack(open_media(draw_image(1)))
+        with scorer.batch_client() as client:
+            request = client.request_line("1", scorer.build_question(image, "a cat"))["request"]
+    assert request["systemInstruction"] == {"parts": [{"text": "You grade images."}]}
+    assert "systemInstruction" not in request["generationConfig"]
 
 
 @needs_gemini

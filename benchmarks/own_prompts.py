@@ -31,6 +31,7 @@ from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.rating_tables.columns import is_empty, split_tags
 from t2v_eval.inputs.addresses import TableAddress, path_or_address
+from t2v_eval.inputs.folders import path_on_disk
 from t2v_eval.inputs.tables import read_columns, read_rows
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.printable import redact_userinfo
@@ -166,7 +167,9 @@ class OwnPrompts(PromptsForm):
     def _prompt(self, row: Mapping[str, Any]) -> Prompt:
         name = _text_of(row.get(self.columns["id"]))
         tags = split_tags(row.get(self.columns["tags"]))
-        source = str(self.source.parent / row[self.columns["source"]]) if self._edits else None
+        source = None
+        if self._edits:
+            source = str(path_on_disk(self.source.parent, row[self.columns["source"]]))
         return Prompt(name, row[self.columns["prompt"]], tags, source)
 
     @property

@@ -23,9 +23,7 @@ its texts and have the same tags; otherwise they stay separate items that are re
 
 from __future__ import annotations
 
-import contextlib
 import math
-import unicodedata
 import warnings
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -45,6 +43,7 @@ from t2v_eval.evaluation.rating_tables.columns import (
 )
 from t2v_eval.evaluation.selection import missing_images
 from t2v_eval.inputs.addresses import folder_of, is_address, path_or_address, within_folder
+from t2v_eval.inputs.folders import path_on_disk
 from t2v_eval.inputs.media import Edit, Media, MediaLike, check_texts, embedded
 from t2v_eval.inputs.tables import read_rows
 from t2v_eval.utils.printable import redact_userinfo
@@ -241,17 +240,7 @@ class OwnRows(RatingsForm):
             raise TableError(f"{where}: an image is {value!r}, not a path")
         if is_address(value) or isinstance(self.base, str):
             return within_folder(self.base, value)
-        return str(_existing(self.base, value))
-
-
-def _existing(base: Path, name: str) -> Path:
-    """Return the path of a file, whose accents may be composed otherwise on disk (NFC or NFD)."""
-    with contextlib.suppress(OSError):  # of a name that no file can have
-        if not name.isascii() and not (base / name).exists():
-            for form in ("NFC", "NFD"):
-                if (path := base / unicodedata.normalize(form, name)).exists():
-                    return path
-    return base / name
+        return str(path_on_disk(self.base, value))
 
 
 class OwnTable(OwnRows):

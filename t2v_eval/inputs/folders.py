@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import unicodedata
 from pathlib import Path
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
@@ -31,3 +33,24 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     """
     paths = sorted(folder.glob(pattern))
     return [path for path in paths if not path.name.startswith(".") and path.is_file()]
+
+
+def path_on_disk(folder: Path, name: str) -> Path:
+    """Return the path of a file, whose accents may be composed otherwise on disk (NFC or NFD).
+
+    Args:
+        folder: where the file is.
+        name: as a table has it; without such a file, it stays as it is.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / ("cafe" + chr(0x301))).write_bytes(b"")
+    ...     len(path_on_disk(Path(folder), "caf" + chr(0xE9)).name)
+    5
+    """
+    with contextlib.suppress(OSError):  # of a name that no file can have
+        if not name.isascii() and not (folder / name).exists():
+            for form in ("NFC", "NFD"):
+                if (path := folder / unicodedata.normalize(form, name)).exists():
+                    return path
+    return folder / name

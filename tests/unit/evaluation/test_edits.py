@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,14 @@ def test_shards_are_cut_by_the_result(folder):
     shard = Shard(1, 2)
     edits = [t2v_eval.Edit("before/0.png", result) for result in results]
     assert [shard.holds(edit) for edit in edits] == [shard.holds(result) for result in results]
+
+
+def test_the_accents_of_a_source_may_be_composed_otherwise_on_disk(folder):
+    decomposed = folder / "before" / unicodedata.normalize("NFD", "café.png")
+    (folder / "before" / "0.png").rename(decomposed)
+    composed = "before/" + unicodedata.normalize("NFC", "café.png")
+    write("accents.csv", ["prompt", "before"], [[TEXTS[0], composed]])
+    (folder / "mine").mkdir()
+    (folder / "new/0.png").rename(folder / "mine/0.png")
+    benchmark = open_benchmark("accents.csv", images="mine", columns={"source": "before"})
+    assert [item.images[0].source for item in benchmark.items()] == [f"before/{decomposed.name}"]

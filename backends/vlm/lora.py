@@ -21,7 +21,7 @@ from t2v_eval.local.weights import read_tensors
 from ..video.checkpoint import LORA_A, LORA_B, merge_lora
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-# What an adapter may also do; each is none of these settings.
+# Settings that change more than matrices, with the values that leave them off.
 PLAIN: dict[str, tuple[Any, ...]] = {
     "bias": ("none",),
     **dict.fromkeys(("use_dora", "fan_in_fan_out", "lora_bias"), (False,)),
@@ -39,7 +39,7 @@ class LoraAdapter:
         folder: holds `ADAPTER_FILES`.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or says more than updates of matrices.
+        CheckpointError: a file is missing or damaged, or holds more than updates of matrices.
 
     >>> LoraAdapter(Path("gone"))
     Traceback (most recent call last):

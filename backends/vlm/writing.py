@@ -108,9 +108,9 @@ class WritingScorer(PromptFrames):
     def _write(
         self, pairs: Sequence[tuple[Media, str]], writing: Writing, whole: bool = False
     ) -> list[list[Written]]:
-        """Return texts about images; only rows of equal shapes are a batch, as none is padded.
+        """Write about images; batches have rows of equal shapes alone, as rows are not padded.
 
-        A prompt that is too long is cut, or an error where it must be whole.
+        A prompt that is too long is cut, or an error with `whole`.
         """
         questions = self._questions(pairs, writing.max_new_tokens, whole)
         rows = [question.row for question in questions]
@@ -129,15 +129,17 @@ class WritingScorer(PromptFrames):
             new_tokens = self._new_tokens(inputs, writing, f"{image.key} {prompt}")
             for place, n in enumerate(numbers):
                 listed = new_tokens[place * writing.passes : (place + 1) * writing.passes]
-                texts[n] = [self._written(questions[n], tokens, writing) for tokens in listed]
+                texts[n] = [self._decode(questions[n], tokens, writing) for tokens in listed]
         return [texts[n] for n in range(len(pairs))]
 
     def _questions(
         self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int, whole: bool = False
     ) -> list[Question]:
-        """Return the inputs of each prompt; an image with several prompts is encoded once."""
+        """Prepare the inputs of each prompt; an image with several prompts is encoded once."""
         parts = [prompt.split(IMAGE_PLACE) for _, prompt in pairs]
-        media = self._encoded([(m, tuple(p[:-1])) for (m, _), p in zip(pairs, parts, strict=True)])
+        media = self._encode_media(
+            [(m, tuple(p[:-1])) for (m, _), p in zip(pairs, parts, strict=True)]
+        )
         questions = []
         for (image, _), encoded, (*_, last) in zip(pairs, media, parts, strict=True):
             lead = encoded.inputs.lead
@@ -159,10 +161,12 @@ class WritingScorer(PromptFrames):
             questions.append(Question(encoded, tokens.prompt))
         return questions
 
-    def _encoded(self, questions: Sequence[tuple[Media, tuple[str, ...]]]) -> list[EncodedMedia]:
-        """Return images, each with the texts before its images; equal ones are prepared once.
+    def _encode_media(
+        self, questions: Sequence[tuple[Media, tuple[str, ...]]]
+    ) -> list[EncodedMedia]:
+        """Prepare images with the texts before them; equal ones are prepared once.
 
-        They have features of the cache, where `generate` takes these in the place of pixels.
+        Features come from the cache where `generate` accepts them instead of pixels.
         """
         keys = [self.state_key(m) + (repr(leads) if any(leads) else "") for m, leads in questions]
         unique = dict(zip(keys, questions, strict=True))
@@ -210,12 +214,14 @@ class WritingScorer(PromptFrames):
             )
         return tokens[:, inputs["input_ids"].shape[1] :].tolist()
 
-    def _ends(self) -> set[int]:
+    def _end_tokens(self) -> set[int]:
         ends = self.network.generation_config.eos_token_id
         return {*ends} if isinstance(ends, list) else {ends}
 
-    def _written(self, question: Question, tokens: list[int], writing: Writing) -> Written:
-        end = next((n for n, token in enumerate(tokens) if token in self._ends()), len(tokens))
+    def _decode(self, question: Question, tokens: list[int], writing: Writing) -> Written:
+        end = next(
+            (n for n, token in enumerate(tokens) if token in self._end_tokens()), len(tokens)
+        )
         text = self.prompt_builder.decode(tokens)
         digits = self._digits(question, tokens[:end], writing.grades) if writing.grades else None
         return Written(text, end >= writing.max_new_tokens, digits)
@@ -259,7 +265,7 @@ class WritingScorer(PromptFrames):
                     f"the prompt has {length} tokens, and the model reads {context} with the reply"
                 )
             (tokens,) = self._new_tokens(row, Writing(max_new_tokens))
-        whole = len(tokens) < max_new_tokens or tokens[-1] in self._ends()
+        whole = len(tokens) < max_new_tokens or tokens[-1] in self._end_tokens()
         return self.prompt_builder.decode(tokens), whole
 
     def _truncate(

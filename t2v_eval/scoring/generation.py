@@ -14,9 +14,8 @@ from t2v_eval.inputs.media import Media
 IMAGE_PLACE = "\ue000image\ue000"
 """The place of an image in a prompt: private characters, which are in no text of a user. Images of
 a prompt without places come before it."""
-LONGEST_RUN = (
-    4  # equal tokens in a row that are written out; more are written once, with their number
-)
+# Equal tokens in a row that are printed; longer runs are printed once, with their number.
+LONGEST_RUN = 4
 
 
 def excerpt(prompt: str, longest: int = 60) -> str:
@@ -33,10 +32,10 @@ class Writing(NamedTuple):
     """How a model writes a text.
 
     Attributes:
-        max_new_tokens: where a text ends at the latest.
-        temperature: 0 for the likeliest text; others sample.
+        max_new_tokens: largest length of a text, in tokens.
+        temperature: 0 for the likeliest text; above 0, tokens are sampled.
         passes: number of texts of a prompt.
-        grades: how many of the likeliest tokens in the place of each digit are kept with their
+        grades: for each digit of a text, the number of likeliest tokens that are stored with their
             probabilities; 0 for none.
         top_p: tokens are sampled among the likeliest that have this probability together.
         top_k: tokens are sampled among this many likeliest; 0 for all.
@@ -54,7 +53,7 @@ class Writing(NamedTuple):
 
 
 class Digit(NamedTuple):
-    """A token of a written text that is a digit, and what else could be in its place.
+    """A token of a written text that is a digit, with the alternatives to it.
 
     Attributes:
         start: the index of its first character in the text.

@@ -265,13 +265,13 @@ def test_another_reading_asks_no_model(tmp_path):
 def test_edits_show_two_images_in_order_and_questions_may_show_one():
     table = {
         "images": ["source", "result"],
-        "score": {"sqrt": {"product": [{"min": ["success", "kept"]}, "natural"]}},
+        "score": {"sqrt": {"product": [{"min": ["success", "preservation"]}, "natural"]}},
         "questions": [
             {
                 "text": "Edit: {}",
                 "outputs": {
                     "success": {"json": "score[0]", "range": [0, 25]},
-                    "kept": {"json": "score[1]", "range": [0, 25]},
+                    "preservation": {"json": "score[1]", "range": [0, 25]},
                 },
             },
             {

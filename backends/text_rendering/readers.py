@@ -7,6 +7,7 @@ costs of a service apply to readings as to any text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
@@ -37,6 +38,26 @@ INSTRUCTION = (
     "If there is no text, reply: No text recognized"
 )
 _NO_TEXT = "no text recognized"  # as instructions ask for; LongText-Bench's script removes it too
+# The beginning of a reply in which a model refuses, which is no text in an image.
+_REFUSALS = (
+    r"(?:(?:I['’]?m|I am) )?(?:so |very )?(?:sorry|afraid)[,.:!]?(?: but)?(?: that)?"
+    r" (?:I|as an|this (?:request|content|image)|the (?:request|image))\b",
+    r"(?:I['’]?m|I am) (?:unable|not able) to\b",
+    r"I (?:cannot|can['’]?t|can not|won['’]?t|could not|couldn['’]?t) (?:\w+ )?(?:access|analy[sz]e"
+    r"|assist|comply|evaluate|extract|help|identify|open|process|provide|read|see|transcribe|view)\b",
+    r"As an? (?:AI|artificial intelligence|language model)\b",
+    r"I (?:do not|don['’]?t) see (?:an|any|the) image\b",
+    r"No image (?:was|is|has been) \w+",
+    r"The image (?:failed|could not|cannot|is not|was not) ",
+    r"(?:This|Your) (?:content|image|request) (?:has been|may|might|violates|was) ",
+    r"(?:很?抱歉|对不起)[,，]",
+    r"申し訳(?:ありません|ございません)",
+    r"죄송",
+    r"Lo siento, (?:pero )?no puedo\b",
+    r"Es tut mir leid, (?:aber )?ich\b",
+    r"Je (?:ne peux pas|suis désolée?)\b",
+)
+REFUSAL = re.compile(rf"[\s*_\"'“]*(?:{'|'.join(_REFUSALS)})", re.IGNORECASE)
 
 
 @runtime_checkable
@@ -230,8 +251,11 @@ def _reading(detail: str | None) -> Reply:
 
 
 def _without_reasoning(text: str) -> Reply:
+    """Return a reading without the reasoning before it; a refusal is none."""
     try:
         read = strip_reasoning(text, "pass more `max_tokens=`")
     except ScoringError as error:
         return Reply(text, str(error))
-    return Reply(read) if read or not text.strip() else Reply(text, "is reasoning alone")
+    if text.strip() and not read:
+        return Reply(text, "is reasoning alone")
+    return Reply(text, "is a refusal") if REFUSAL.match(read) else Reply(read)

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from t2v_eval.inputs.roles import wrong_roles
 from t2v_eval.inputs.urls import AllowUrls
 
 Cells: TypeAlias = NDArray[np.int64]  # (C, 2): rows in Plan.images, Plan.texts
+PARTS = 1024  # of the images of a plan, each opened by one task of a thread
 _T = TypeVar("_T", bound=Hashable)
 _V = TypeVar("_V")
 
@@ -245,20 +247,26 @@ def _open_all(
             row.append(identity)
         identities.append(row)
 
-    def open_one(pair: tuple[MediaLike, str]) -> Media:
-        source, position = pair
-        try:
-            return open_media(source, position, allow_urls)
-        except MediaError as error:
-            if not skip_errors:
-                raise
-            return Media.broken(position, error)
+    def open_part(part: Sequence[tuple[MediaLike, str]]) -> list[Media]:
+        media = []
+        for source, position in part:
+            try:
+                media.append(open_media(source, position, allow_urls))
+            except MediaError as error:
+                if not skip_errors:
+                    raise
+                media.append(Media.broken(position, error))
+        return media
 
-    if len(sources) == 1:  # threads would cost more than they save
-        opened = {identity: open_one(pair) for identity, pair in sources.items()}
+    pairs = [*sources.values()]
+    size = 1 + len(pairs) // PARTS
+    parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    if len(parts) == 1:  # threads would cost more than they save
+        listed = [open_part(pairs)]
     else:
         with ThreadPoolExecutor() as pool:
-            opened = dict(zip(sources, pool.map(open_one, sources.values()), strict=True))
+            listed = [*pool.map(open_part, parts)]
+    opened = dict(zip(sources, chain.from_iterable(listed), strict=True))
     return [[opened[identity] for identity in row] for row in identities]
 
 

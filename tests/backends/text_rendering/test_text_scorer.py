@@ -195,6 +195,39 @@ def refused(text):
     return content
 
 
+@pytest.mark.parametrize(
+    ("read", "refuses"),
+    [
+        ("I'm sorry, but I can't assist with that request.", True),
+        ("Sorry, I cannot help with this image.", True),
+        ("I am unable to view images.", True),
+        ("I can’t clearly read the text.", True),
+        ("As an AI language model, I cannot see images.", True),
+        ("I don't see any image. Could you upload it?", True),
+        ("No image was provided.", True),
+        ("The image failed to load.", True),
+        ("This content may violate our policies.", True),
+        ("对不起，我无法评估这张图片。", True),
+        ("申し訳ありませんが、評価できません。", True),
+        ("Es tut mir leid, aber ich kann das nicht lesen.", True),
+        ("Sorry, we're closed", False),
+        ("I'M SORRY", False),
+        ("SORRY FOR THE INCONVENIENCE", False),
+        ("I can do it!", False),
+        ("I can't wait for summer", False),
+        ("No images or food", False),
+        ("The image of a king", False),
+        ("This content is free", False),
+    ],
+)
+def test_a_refusal_is_no_reading(read, refuses):
+    scorer = load(lambda images, prompts: [read] * len(images), on_error="skip")
+    block = Block([Image.new("RGB", (8, 8))], ["a sign 'sorry'"])
+    result = scorer.evaluate_blocks([block], progress=False)
+    assert bool(np.isnan(result.scores[0]).item()) is refuses
+    assert not refuses or "refusal" in result.failures[0, 0, 0]
+
+
 def test_a_service_reads_each_image_once_and_what_is_no_reading_is_missing(tmp_path):
     inputs = [draw_image(seed) for seed in range(len(ANSWERS))]
     known = {}

@@ -120,7 +120,9 @@ class Registry(Generic[T, C]):
         if self._broken:
             lost = "; ".join(f"{package} ({why})" for package, why in self._broken.items())
             remedy += f" Those of some installed packages cannot be read: {lost}."
-        raise UnknownNameError.nearest(self.what, name, cards, remedy)
+        is_new = colon and rest and family not in self._families
+        near = [f"{prefix}:{rest}" for prefix in self._families if is_new]
+        raise UnknownNameError.nearest(self.what, name, [*near, *cards], remedy)
 
     def _mistyped(self, family: str, rest: str) -> bool:
         """Return whether `rest` is close to that of a name that starts with the family."""

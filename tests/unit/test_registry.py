@@ -95,6 +95,8 @@ def test_a_mistyped_name_is_not_taken_for_a_member_of_a_family(package):
     assert registry.create("any:something-else").path == "something-else"
     with pytest.raises(UnknownNameError, match="Did you mean 'any:dark-red-32'"):
         registry.create("any:dark-red-23")
+    with pytest.raises(UnknownNameError, match="Did you mean 'any:blue'"):
+        registry.create("anny:blue")
 
 
 def test_registering_a_class_of_ones_own():

@@ -8,7 +8,7 @@ needed, so that another way to read them needs no model.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +113,16 @@ def texts_in(detail: str | None) -> list[Written]:
         )
         for entry in fields.get("written", ())
     ]
+
+
+def models_in(details: Iterable[str | None]) -> str:
+    """Return the names of the models that wrote the texts of details, where services name them.
+
+    >>> models_in(['{"written": [], "model": "m-2026-01-01"}', None])
+    'm-2026-01-01'
+    """
+    named = {json.loads(detail or "{}").get("model", "") for detail in details}
+    return ", ".join(sorted(named - {""}))
 
 
 def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) -> Scorer:

@@ -32,7 +32,7 @@ from t2v_eval.utils.toml import read_toml
 from ..common.composed import takes_any_option
 from .judge import WRITING, Judge, Wording, authors_questions, check_keys
 from .reading import join, read_outputs
-from .writers import for_roles, load_writer, texts_in
+from .writers import for_roles, load_writer, models_in, texts_in
 
 IMAGES_TOGETHER = 256  # images that are asked about in one run of the writer
 QUOTED = 80  # last characters of an answer in the message of an error
@@ -49,6 +49,7 @@ class Judgement(NamedTuple):
         texts: what the model wrote, by question and pass.
         problems: why passes cannot be read.
         passes: the number of passes.
+        model: the full name of the model that wrote it, where a service names it.
 
     >>> Judgement(4.0, "", {"style": 4.0}, [["Style: 4"]], [], 1).fields()
     {'grades': {'style': 4.0}, 'written': ['Style: 4']}
@@ -60,6 +61,7 @@ class Judgement(NamedTuple):
     texts: Sequence[Sequence[str]]
     problems: Sequence[str]
     passes: int
+    model: str = ""
 
     def fields(self) -> dict[str, Any]:
         """Return the detail of the score."""
@@ -70,6 +72,8 @@ class Judgement(NamedTuple):
             detail["passes"] = f"{read} of {self.passes} can be read"
         if self.problems and not self.error:
             detail["problems"] = list(self.problems)
+        if self.model:
+            detail["model"] = self.model
         return detail
 
 
@@ -251,11 +255,13 @@ class WrittenScorer(Scorer):
                     for _, (result, place) in sorted(results.items())
                 ]
                 failure = next((r.failures[cell] for r, cell in answers if cell in r.failures), "")
-                written = [texts_in(result.details.get(cell)) for result, cell in answers]
+                details = [result.details.get(cell) for result, cell in answers]
+                written = [texts_in(detail) for detail in details]
                 if failure:
-                    row.append(Judgement(None, failure, {}, _plain(written), (), 1))
+                    judgement = Judgement(None, failure, {}, _plain(written), (), 1)
                 else:
-                    row.append(self.judge_text(written, text))
+                    judgement = self.judge_text(written, text)
+                row.append(judgement._replace(model=models_in(details)))
             judgements.append(row)
         return judgements
 

@@ -106,7 +106,10 @@ def _of_scorer(name: str, fetch: bool, as_json: bool) -> None:
         state = {"files_as_published": verified, "missing": missing}
         console.print_json({"name": name, "folder": str(folder), **state})
     elif not sources:
-        console.say(f"{name} reads no files but its weights", "green")
+        console.say(
+            f"{name} needs no files from here; what it reads is downloaded when it is loaded",
+            "green",
+        )
     elif verified:
         console.say(f"as published: {', '.join(verified)}", "green")
     if missing:

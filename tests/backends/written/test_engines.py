@@ -246,6 +246,14 @@ def test_one_judge_over_both_engines():
     assert "style: 4" in str(explained) and "written: '<think>" in str(explained)
 
 
+def test_a_detail_names_the_model_that_wrote_it():
+    with saying("Style: 4") as server:
+        result = over_service(JUDGE, server).evaluate_blocks(
+            [Block([draw_image(1)], ["a cat"])], progress=False
+        )
+    assert json.loads(result.details[0, 0, 0])["model"] == "m"
+
+
 def test_another_reading_asks_no_model(tmp_path):
     store = t2v_eval.Store(tmp_path / "s.db")
     with saying("Style: 4, or 2") as server:

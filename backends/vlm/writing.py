@@ -184,8 +184,10 @@ class WritingScorer(PromptFrames):
 
     @property
     def _writes_from_features(self) -> bool:
-        names = parameter_names(type(self.network).forward)
-        return self.reader.vision is not None and MM_ENCODER_OUTPUTS in names
+        forward = getattr(type(self.network), "forward", None)  # remote code has none
+        if self.reader.vision is None or forward is None:
+            return False
+        return MM_ENCODER_OUTPUTS in parameter_names(forward)
 
     def _with_leads(self, media: Media, leads: Sequence[str]) -> MediaInputs:
         """Return the inputs of an image, or of a group, with the text before each image."""

@@ -76,7 +76,7 @@ def test_whole_videos_that_are_missing_or_cut_are_named(tmp_path):
     with pytest.raises(BenchmarkDataError, match=r"videos/1.mp4: .*; fetch it again"):
         benchmarks.create("camerabench-binary", root=tmp_path, whole=True).items()
     path.unlink()
-    with pytest.raises(BenchmarkDataError, match=r"missing: .*videos/1.mp4\. downl"):
+    with pytest.raises(BenchmarkDataError, match=r"missing: .*videos/1.mp4\. To get them, downl"):
         benchmarks.create("camerabench-binary", root=tmp_path, whole=True).items()
     with pytest.raises(InputError, match="`whole='no'`: pass true or false"):
         benchmarks.create("camerabench-binary", root=tmp_path, whole="no").items()

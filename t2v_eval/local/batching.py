@@ -110,6 +110,7 @@ class BatchSize:
         1 Failure(error=ZeroDivisionError('division by zero'))
         """
         start = alone = 0  # items before `alone` are tried one by one
+        freed_for: slice | None = None  # the batch that memory was freed for, once
         while start < len(items):
             size = 1 if start < alone else self.value
             part = slice(start, min(start + size, len(items)))
@@ -119,7 +120,8 @@ class BatchSize:
                 if memory:
                     freed = free_memory()
                     empty_allocator_cache()
-                    if freed:
+                    if freed and part != freed_for:  # `run` may fill the caches again
+                        freed_for = part
                         continue
                     if several:
                         self.value = (part.stop - part.start) // 2

@@ -22,6 +22,7 @@ from t2v_eval.utils.text_file import read_text
 
 COLUMNS = ("name", "kind", "summary", "license", "follows")
 NARROW = 120  # columns of a terminal below which a list leaves out what `list models NAME` shows
+_NAME = re.compile(r"(?!True|False)[A-Za-z_][\w.]*")  # of a constant, or None: no default to read
 _SAME = ("card", "subset", "on_missing", "store", "on_error")  # no matter which scorer it is
 
 
@@ -136,7 +137,9 @@ def _print_card(name: str, registry: Registry[Any, Any], as_json: bool) -> None:
     if options:
         console.show("\noptions (type, default)")
     for key, option in options.items():
-        default = f", {option.default}" if option.default not in ("", "None") else ""
+        default = (
+            f", {option.default}" if option.default and not _NAME.fullmatch(option.default) else ""
+        )
         kind = option.type.removesuffix(" | None")
         console.show(f"{flags(key)} ({kind}{default})")
         console.show_indented(option.text)

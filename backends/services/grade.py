@@ -24,6 +24,7 @@ from .messages import Completion, Response, SamplingParams
 from .protocol import ServiceProtocol
 from .scorer import Question
 
+_ROUTE = re.compile(r":(?:free|nitro|floor|exacto|extended|online)\Z")  # of OpenRouter, no model
 _VERSION = re.compile(r"[-@:](?:v?\d[\d.-]*|latest|preview[\w.-]*)")
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 # No other mark stands before it: "<85" and "~85" are not 85.
@@ -293,8 +294,10 @@ def is_same_model(requested: str, answered: str) -> bool:
 
     >>> is_same_model("gpt-4o", "gpt-4o-2024-08-06"), is_same_model("gpt-4o", "gpt-4o-mini")
     (True, False)
+    >>> is_same_model("qwen/qwen2.5-vl-72b-instruct:free", "qwen/qwen2.5-vl-72b-instruct")
+    True
     """
-    names = [name.casefold().rpartition("/")[2] for name in (requested, answered)]
+    names = [_ROUTE.sub("", name.casefold().rpartition("/")[2]) for name in (requested, answered)]
     rest = names[1].removeprefix(names[0])
     return not rest or (rest != names[1] and _VERSION.fullmatch(rest) is not None)
 

@@ -19,6 +19,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
+from t2v_eval.backends.services.grade import is_same_model
 from t2v_eval.errors import InputError, ScoringError, UnsupportedError
 from t2v_eval.inputs.media import ImageGroup, open_media
 from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Writing, Written
@@ -520,6 +521,23 @@ def test_a_model_may_answer_under_other_names(answers_as, known):
         else:
             with pytest.raises(ScoringError, match="same, pass `answers_as='org/reward-7b-2026"):
                 scorer(draw_image(1), "a cat")
+
+
+@pytest.mark.parametrize(
+    ("requested", "answered", "same"),
+    [
+        ("qwen/qwen2.5-vl-72b-instruct:free", "qwen/qwen2.5-vl-72b-instruct", True),
+        ("google/gemini-2.5-flash:nitro", "gemini-2.5-flash-preview-09-2025", True),
+        ("gemini-2.5-flash", "models/gemini-2.5-flash-001", True),
+        ("GPT-4o", "gpt-4o-2024-11-20", True),
+        ("llava:13b", "llava:7b", False),
+        ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
+        ("gemini-2.5-flash", "gemini-2.5-flash-lite", False),
+        ("qwen2.5-vl-72b:free", "qwen2.5-vl-7b:free", False),
+    ],
+)
+def test_a_route_or_a_date_is_no_other_model(requested, answered, same):
+    assert is_same_model(requested, answered) is same
 
 
 # A judge of one's own:

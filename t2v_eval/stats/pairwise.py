@@ -28,6 +28,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.stats.counting.bounds import Bounds
 from t2v_eval.stats.counting.ranges import RangeCounts, range_counts
 
 FloatArray = NDArray[np.float64]
@@ -42,7 +43,6 @@ _REMEMBERED = 16  # thresholds whose counts are kept during a search
 _SAMPLES = 1023
 # Beyond this many pairs in one row, a table of bounds costs less than what it saves.
 _TABLE_FROM = 1 << 23
-_TABLE_BINS, _LEAST_BINS = 1 << 15, 64  # a bin for two to four items in between
 _TABLE_VALUES = 32
 # Integer weights keep sums of fractions exact; half of int64 leaves room for differences.
 _MAX_TOTAL = 1 << 62
@@ -63,61 +63,6 @@ class ListedPairs(NamedTuple):
     first: IntArray
     second: IntArray
     gain: IntArray
-
-
-class _Bounds:
-    """Upper bounds on the number of agreeing pairs, for thresholds in equal steps.
-
-    Scores are put in equal bins. The number of pairs k bins apart, for all k at once, is a
-    correlation of histograms, and their score differences are known to within a bin.
-    """
-
-    def __init__(self, x: FloatArray, rank: IntArray, values: int, widest: float) -> None:
-        bins = min(_TABLE_BINS, max(_LEAST_BINS, 1 << max(0, len(x).bit_length() - 2)))
-        self._step = widest / (bins - 1)
-        place = ((x - x[0]) / self._step).astype(np.int64)
-        size = 2 * bins
-        tied = np.zeros(bins + 1, dtype=np.complex128)
-        ordered = np.zeros_like(tied)
-        above = np.zeros_like(tied)
-        for value in reversed(range(values)):
-            histogram = np.bincount(place[rank == value], minlength=bins)
-            spectrum = np.fft.rfft(histogram, size)
-            ordered += above * spectrum.conj()
-            tied += spectrum * spectrum.conj()
-            above += spectrum
-        tied_at = np.rint(np.fft.irfft(tied, size)[:bins])
-        # A correlation of a histogram with itself counts each item with itself and, in one bin,
-        # each pair twice; between histograms, one bin holds pairs of both orders.
-        tied_at[0] = (tied_at[0] - len(x)) / 2
-        ordered_at = np.rint(np.fft.irfft(ordered, size)[:bins])
-        within = np.cumsum(tied_at)
-        beyond = np.cumsum(ordered_at[::-1])[::-1]
-        # Two bins on either side cover the rounding of the bins and of the differences.
-        at = np.arange(bins)
-        self._bound = within[np.minimum(at + 2, bins - 1)] + beyond[np.maximum(at - 2, 0)]
-
-    @property
-    def most(self) -> float:
-        """Return the threshold whose bound is the highest."""
-        return float(self._bound.argmax() * self._step)
-
-    def intervals(self, best: int, widest: float) -> list[tuple[float, float]]:
-        """Return the intervals of thresholds where as many pairs as `best` may agree.
-
-        They are a bin wider on each side, for the rounding of the limits of bins.
-        """
-        reaches = np.concatenate(([False], self._bound >= best, [False]))
-        changes = np.flatnonzero(reaches[1:] != reaches[:-1]).reshape(-1, 2).tolist()
-        return [
-            (max(0.0, (first - 1) * self._step), min(widest, (stop + 1) * self._step))
-            for first, stop in changes
-        ]
-
-    def bound(self, lo: float, hi: float) -> int:
-        """Return an upper bound on the pairs that agree at any threshold in (lo, hi]."""
-        first, last = (min(int(e / self._step), len(self._bound) - 1) for e in (lo, hi))
-        return int(self._bound[first : last + 1].max())
 
 
 class Pairs:
@@ -242,6 +187,9 @@ class Pairs:
             bound = at(hi)[1] + at(lo)[2]  # what is tied at most, and ordered alike at most
             return -min(bound, table.bound(lo, hi)) if table else -bound, lo, hi
 
+        limit = min(_MAX_LISTED, max(_LEAST_LISTED, _LISTED_PER_ITEM * len(self.x)))
+        if self._only_loses(limit):
+            return 0.0
         widest = float(np.max(self.x[self._last] - self.x))
         table = self._table(widest)
         best, threshold = agreeing(0.0), 0.0
@@ -250,7 +198,6 @@ class Pairs:
         intervals = table.intervals(reachable, widest) if table else self._first_intervals(widest)
         heap = list(itertools.starmap(entry, intervals))
         heapq.heapify(heap)
-        limit = min(_MAX_LISTED, max(_LEAST_LISTED, _LISTED_PER_ITEM * len(self.x)))
         while heap:
             bound, lo, hi = heapq.heappop(heap)
             if -bound < max(best, reachable) or (-bound == best and lo >= threshold):
@@ -274,6 +221,29 @@ class Pairs:
             if candidate[0] > best or (candidate[0] == best and candidate[1] < threshold):
                 best, threshold = candidate
         return threshold
+
+    def _only_loses(self, limit: int) -> bool:
+        """Return whether no threshold is seen to gain more pairs than it loses.
+
+        All pairs that people tie are listed, if these are no more than `limit` and few of all. Of
+        the pairs ordered alike, some with little difference are enough where they outnumber them.
+        """
+        copies = np.bincount(self.rank)
+        ties = int((copies * (copies - 1) // 2).sum())
+        if not (len(self.pairs_in_row) == 1 and ties <= limit < self.pairs_in_row[0]):
+            return False
+        by_rank = np.argsort(self.rank, kind="stable")
+        ends = np.cumsum(copies)[self.rank[by_rank]]
+        first, second = _expand(self._index + 1, ends - 1 - self._index)
+        gained = self.x[by_rank[second]] - self.x[by_rank[first]]
+        lost, reach = [], self._reach(0.0)
+        for place in (reach + 1, reach + 2):
+            near = np.flatnonzero(place < len(self.x))
+            near = near[self.rank[place[near]] > self.rank[near]]
+            lost.append(self.x[place[near]] - self.x[near])
+        gained = np.sort(gained[gained > 0])
+        before = np.searchsorted(np.sort(np.concatenate(lost)), gained, side="right")
+        return bool((np.arange(1, len(gained) + 1) <= before).all())
 
     def _first_intervals(self, widest: float) -> list[tuple[float, float]]:
         """Return all thresholds, cut where a search soon ends if people tie few pairs.
@@ -337,12 +307,12 @@ class Pairs:
         )
         return first[agree], second[agree]
 
-    def _table(self, widest: float) -> _Bounds | None:
+    def _table(self, widest: float) -> Bounds | None:
         values = int(self.rank.max()) + 1
         worth = len(self._starts) == 1 and self.pairs_in_row[0] > _TABLE_FROM
         # A width outside these limits would make a step of no precision.
         if worth and values <= _TABLE_VALUES and 1e-290 < widest < math.inf:
-            return _Bounds(self.x, self.rank, values, widest)
+            return Bounds(self.x, self.rank, values, widest)
         return None
 
     def right(self, threshold: float) -> tuple[float, float]:

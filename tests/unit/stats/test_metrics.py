@@ -22,6 +22,7 @@ from t2v_eval.errors import InputError
 from t2v_eval.stats import metrics as m
 from t2v_eval.stats import pairwise
 from t2v_eval.stats.agreement_metrics import METRICS
+from t2v_eval.stats.counting import bounds
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -153,7 +154,7 @@ def test_search_finds_the_smallest_maximiser(sample: tuple[np.ndarray, np.ndarra
         patch.setattr(pairwise, "_MAX_LISTED", 3)
         patch.setattr(pairwise, "_SAMPLES", 5)
         patch.setattr(pairwise, "_TABLE_FROM", 0)
-        patch.setattr(pairwise, "_TABLE_BINS", 64)
+        patch.setattr(bounds, "_TABLE_BINS", 64)
         actual = m.pairwise_accuracy(*sample)
     expected = brute(*sample, "calibrated")
     assert close(actual.value, expected[0])
@@ -172,6 +173,23 @@ def test_of_thresholds_that_are_as_good_the_smallest_is_found(
         for levels in (3, n, 2 * n):  # many, few and hardly any ratings are equal
             s, h = (rng.integers(0, top, (1, n)).astype(float) for top in (12, levels))
             assert pairwise.Pairs(s, h).calibrate() == pairwise.naive_threshold(s, h)
+
+
+def test_few_pairs_that_people_tie_are_found_to_gain_less_than_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pairwise, "_MAX_LISTED", 12)
+    rng = np.random.default_rng(1)
+    thresholds = []
+    for sign, noise in itertools.product((1, -1), (0, 1, 3, 9)):
+        for _ in range(20):
+            # Two scorers of the same items, whose ratings are all different.
+            human = rng.permutation(12).astype(float)
+            scores = [sign * human + rng.integers(0, noise + 1, 12) for _ in range(2)]
+            s, h = np.concatenate(scores)[None], np.tile(human, 2)[None]
+            thresholds.append(pairwise.Pairs(s, h).calibrate())
+            assert thresholds[-1] == pairwise.naive_threshold(s, h)
+    assert 0 < np.count_nonzero(thresholds) < len(thresholds)
 
 
 @settings(max_examples=60, deadline=None)

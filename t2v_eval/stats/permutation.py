@@ -16,6 +16,7 @@ stops; it goes on where a metric is undecided.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import threading
@@ -45,6 +46,8 @@ RTOL = 1e-12
 """Relative tolerance of differences that are equal up to the order of sums."""
 
 _BATCH = 50  # swaps that are computed together; divides EARLY_LOOK
+_PART = 1 << 16  # tosses of a coin that are drawn together
+_KEPT = 1 << 14  # parts of them in memory, 134 MB
 
 K = TypeVar("K", bound=Hashable)
 
@@ -107,7 +110,7 @@ def sign_flip(differences: Values, *, permutations: int = 9999, seed: int = 0) -
     if not n:
         return math.nan
     exact = n <= 30 and 2**n <= permutations
-    swaps = _all_swaps(n) if exact else _random_swaps(n, permutations, seed)
+    swaps = _all_swaps(n) if exact else _tosses(seed).swaps(n, permutations)
     sums = np.abs([present.sum() - 2 * (present @ swap.astype(np.float64)) for swap in swaps])
     extreme = int((sums >= abs(present.sum()) - RTOL * np.abs(present).sum()).sum())
     return extreme / len(sums) if exact else (1 + extreme) / (1 + len(sums))
@@ -144,7 +147,7 @@ def paired_permutation(
         raise InputError(f"`n={n!r}`, `permutations={permutations!r}`: both must be at least 1")
     # Swapping all items changes only the sign, so half of the patterns is enough.
     exact = n <= 30 and 2**n <= permutations
-    swaps = _all_swaps(n) if exact else _drawn_swaps(n, seed).first(permutations)
+    swaps = _all_swaps(n) if exact else _tosses(seed).swaps(n, permutations)
     observed, batches = _swapped_differences(statistic, n, swaps)
     swapped: list[Mapping[str, float]] = []
     for batch in batches:
@@ -304,30 +307,49 @@ def _all_swaps(n: int) -> Iterator[NDArray[np.bool_]]:
         yield np.array((False, *rest))
 
 
-@lru_cache(maxsize=16)  # 13 MB for 1,000 swaps of 100,000 items
-def _drawn_swaps(n: int, seed: int) -> _DrawnSwaps:
-    return _DrawnSwaps(n, seed)
+@lru_cache(maxsize=2)
+def _tosses(seed: int) -> _Tosses:
+    return _Tosses(seed)
 
 
-class _DrawnSwaps:
-    """Random swaps, drawn when first needed and kept as bits, since all pairs have the same."""
+class _Tosses:
+    """Tosses of a coin, drawn when first needed and kept as bits, since all tests have the same.
 
-    def __init__(self, n: int, seed: int) -> None:
-        self._n, self._rng = n, np.random.default_rng(seed)
-        self._drawn: list[NDArray[np.uint8]] = []
+    Swap k of n items is the tosses from k * n on, for any n: numbers that are drawn in several
+    parts are those drawn at once. So scorers that fail on different items share them too.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._kept: list[NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
-    def first(self, count: int) -> Iterator[NDArray[np.bool_]]:
-        """Yield as many swaps, shape (n,), as `_random_swaps` does."""
-        for number in range(count):
+    def swaps(self, n: int, count: int) -> Iterator[NDArray[np.bool_]]:
+        """Yield random swaps, shape (n,)."""
+        parts, size = [], 0
+        for part in self._parts():
+            parts.append(part)
+            size += len(part)
+            if size < n:
+                continue
+            joined = np.concatenate(parts)
+            whole = min(count, size // n)
+            yield from joined[: whole * n].reshape(whole, n)
+            count -= whole
+            if not count:
+                return
+            parts, size = [joined[whole * n :]], size - whole * n
+
+    def _parts(self) -> Iterator[NDArray[np.bool_]]:
+        for number in range(_KEPT):
             with self._lock:
-                if number == len(self._drawn):
-                    swap = self._rng.integers(0, 2, self._n).astype(np.bool_)
-                    self._drawn.append(np.packbits(swap))
-            yield np.unpackbits(self._drawn[number], count=self._n).view(np.bool_)
+                if number == len(self._kept):
+                    self._kept.append(np.packbits(_draw(self._rng)))
+            yield np.unpackbits(self._kept[number]).view(np.bool_)
+        rng = copy.deepcopy(self._rng)  # behind the last toss that is kept
+        while True:
+            yield _draw(rng)
 
 
-def _random_swaps(n: int, permutations: int, seed: int) -> Iterator[NDArray[np.bool_]]:
-    rng = np.random.default_rng(seed)
-    for _ in range(permutations):
-        yield rng.integers(0, 2, n).astype(np.bool_)
+def _draw(rng: np.random.Generator) -> NDArray[np.bool_]:
+    return rng.integers(0, 2, _PART).astype(np.bool_)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from t2v_eval.errors import InputError
+from t2v_eval.stats import permutation
 from t2v_eval.stats.bootstrap import agreement_statistic
 from t2v_eval.stats.permutation import corrected, holm, paired_permutation, sign_flip
 
@@ -190,10 +191,24 @@ def test_holm_rejects_what_the_steps_reject():
         assert {k for k, value in enumerate(holm(p.tolist())) if value <= 0.05} == rejected
 
 
-def test_swaps_that_are_kept_are_the_random_ones():
-    from t2v_eval.stats.permutation import _drawn_swaps, _random_swaps
+@pytest.mark.parametrize(("part", "kept"), [(8, 1000), (16, 3), (1 << 16, 1000)])
+def test_swaps_that_are_kept_are_those_drawn_one_by_one(monkeypatch, part, kept):
+    monkeypatch.setattr(permutation, "_PART", part)
+    monkeypatch.setattr(permutation, "_KEPT", kept)
+    tosses = permutation._Tosses(5)
+    for n, count in ((19, 3), (19, 7), (3, 40), (50, 2), (16, 4), (1, 9), (19, 7)):
+        rng = np.random.default_rng(5)
+        expected = [rng.integers(0, 2, n) for _ in range(count)]
+        assert np.array_equal(list(tosses.swaps(n, count)), expected)
 
-    kept = _drawn_swaps(19, 5)
-    for count in (3, 7, 2):
-        expected = list(_random_swaps(19, count, 5))
-        assert np.array_equal(np.array(list(kept.first(count))), np.array(expected))
+
+def test_tests_of_other_numbers_of_items_draw_no_more(monkeypatch):
+    drawn = []
+    whole = permutation._draw
+    monkeypatch.setattr(permutation, "_draw", lambda rng: drawn.append(1) or whole(rng))
+    permutation._tosses.cache_clear()
+    differences = np.random.default_rng(3).normal(size=2000)
+    for n in (2000, 1999, 1990, 200):
+        sign_flip(differences[:n], permutations=500)
+        paired_permutation(mean_of(np.append(differences, differences)[: 2 * n]), n, permutations=9)
+    assert len(drawn) == -(-2000 * 500 // permutation._PART)

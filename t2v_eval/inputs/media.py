@@ -8,6 +8,7 @@ which frames of a `Video` a model reads.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,7 +36,7 @@ from t2v_eval.inputs.open_file import content_of, is_open, name_of_open
 from t2v_eval.inputs.pixel_arrays import array_to_pil
 from t2v_eval.inputs.urls import AllowUrls, download
 from t2v_eval.utils.printable import redact_userinfo
-from t2v_eval.utils.regular_file import File, changed, digest, digest_of, read_bytes
+from t2v_eval.utils.regular_file import KEYS, File, changed, digest, digest_of, read_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -464,11 +465,15 @@ def decode(media: Media, mode: str = "seen", resizing: Resizing | None = None) -
 
 def _from_path(path: Path, name: str) -> Media:
     is_video = path.suffix.lower() in VIDEOS
+    since = time.time_ns()
     try:
         file = File.snapshot(path)
         if not is_video:
             check_size(name, file.size, f"a file of {file.size} bytes", "make it smaller")
-        key, spare = (digest_of(path), None) if is_video else _hashed(file)
+        key, spare = KEYS.get(file), None
+        if key is None:
+            key, spare = (digest_of(path), None) if is_video else _hashed(file)
+            KEYS.remember(file, key, since)
     except FileNotFoundError:
         raise MediaError(f"{name}: no such file") from None
     except IsADirectoryError:

@@ -27,14 +27,14 @@ import numpy as np
 from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, TableError
-from t2v_eval.evaluation.benchmark import Contrast, Item, Scores
+from t2v_eval.evaluation.benchmark import Contrast, Item, Items, Scores
 from t2v_eval.evaluation.selection import first_few
 from t2v_eval.inputs.media import Edit, Media, MediaLike
 from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Questions
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arguments import check_path
-from t2v_eval.utils.arrays import FloatArray, mean_of_known
+from t2v_eval.utils.arrays import CellArrays, FloatArray, mean_of_known
 from t2v_eval.utils.text_file import parse_json, read_text
 
 from .image_folders import FolderMatch, folders_within, match
@@ -259,14 +259,22 @@ class PromptsForm(Published):
 
     def _by_folder(self, items: Sequence[Item], scores: Scores) -> dict[str, FloatArray]:
         """Return the mean score of each prompt's images (NaN without one), by folder name."""
+        names = _names(self.images)
+        if Items.of(items).once(_have_one_of_each, len(names)):  # as of nearly all large sets
+            columns = CellArrays.of(scores).cells.astype(np.float64).reshape(-1, len(names))
+            return dict(zip(names, np.ascontiguousarray(columns.T), strict=True))
         cells = self.cells_by_folder(items, scores)
         return {name: _means(listed) for name, listed in cells.items()}
 
 
+def _have_one_of_each(items: Items, folders: int) -> bool:
+    """Return whether each prompt has one image of each folder, in the order of the folders."""
+    each = list(range(folders))
+    return all(item.labels["folder"] == each for item in items)
+
+
 def _means(listed: Sequence[FloatArray]) -> FloatArray:
     """Return the mean of the known scores of each item; NaN without one."""
-    if all(len(cells) == 1 for cells in listed):  # as of nearly all large sets
-        return np.concatenate(listed) if listed else np.empty(0)
     return np.array([*map(mean_of_known, listed)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,8 @@ def unit_scores(run: Run) -> CellArrays:
     [(2, 2), (2, 2)]
     """
     arrays = CellArrays.of(run.scores)
-    if arrays.shapes is None and all(
-        len(units) == 1 and len(units[0]) == 1 for units in run.rated_units
-    ):
+    shapes = repeat((1, 1)) if arrays.shapes is None else arrays.shapes
+    if all(map(_are_images, run.rated_units, shapes)):
         return arrays.with_cells(arrays.cells.astype(np.float64))
     return CellArrays.of(
         [
@@ -36,6 +36,13 @@ def unit_scores(run: Run) -> CellArrays:
             else np.stack([scores[unit].mean(axis=0) for unit in units]).astype(np.float64)
             for scores, units in zip(arrays, run.rated_units, strict=True)
         ]
+    )
+
+
+def _are_images(units: Sequence[Sequence[int]], shape: tuple[int, ...]) -> bool:
+    """Return whether the units of an item are its images, in order."""
+    return len(units) == shape[0] and all(
+        len(unit) == 1 and unit[0] == image for image, unit in enumerate(units)
     )
 
 
@@ -106,6 +113,8 @@ def human_disagreement(run: Run) -> Floats:
     (2,)
     """
     scores, ratings = paired_with_ratings(run)
+    if np.isnan(ratings.cells).all():
+        return np.full(len(scores), np.nan)
     ranks = percentiles(scores)
     if run.benchmark.pooled:
         apart = np.abs(ranks.cells - percentiles(ratings).cells)

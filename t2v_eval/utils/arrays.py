@@ -121,7 +121,11 @@ class CellArrays(Sequence[NDArray[Any]]):
         """Return the arrays of some items."""
         if self.shapes is None:
             return type(self)(self.cells[index])
-        return type(self).of([self[n] for n in index])
+        sizes = self.sizes[index]
+        starts, ends = self._ends[index] - sizes, np.cumsum(sizes, dtype=int)
+        cells = np.arange(sizes.sum()) + np.repeat(starts - (ends - sizes), sizes)
+        shapes = [self.shapes[n] for n in np.asarray(index).tolist()]
+        return type(self)(self.cells[cells], None if set(shapes) == {(1, 1)} else shapes)
 
     def with_cells(self, cells: NDArray[Any]) -> Self:
         """Return arrays of the same shapes with other cells."""

@@ -95,6 +95,32 @@ def test_the_report_of_two_generators_has_means_and_a_paired_difference(tmp_path
     assert [remark.partition(":")[0] for remark in run.benchmark.remarks] == ["base", "new"]
 
 
+@pytest.mark.parametrize("counts", [(1, 1, 1), (1, 2, 1)])
+def test_means_of_generators_are_those_of_known_scores(tmp_path, counts):
+    rows = [{"prompt": f"{n} dogs", "id": f"p-{n}"} for n in range(6)]
+    folders = [
+        images_in(tmp_path / name, *(f"p-{n}_{k}.png" for n in range(6) for k in range(count)))
+        for name, count in zip("abc", counts, strict=True)
+    ]
+    benchmark = open_benchmark(str(write(tmp_path / "set.csv", rows)), images=folders)
+    items, rng = benchmark.selected(), np.random.default_rng(0)
+    scores = [rng.random((sum(counts), 1)) for _ in items]
+    scores[1][0], scores[2][-1], scores[4][1:] = np.nan, np.nan, np.nan
+    index = np.array([0, 1, 1, 4, 5, 3])
+    figures = benchmark.statistic(items, scores)(index)
+    parts = [np.split(of_item[:, 0], np.cumsum(counts)[:-1]) for of_item in scores]
+    means = np.array(
+        [[np.nansum(part) / (np.isfinite(part).sum() or np.nan) for part in row] for row in parts]
+    )
+    for k, name in enumerate("abc"):
+        assert figures[name] == pytest.approx(np.nanmean(means[index, k]))
+        for m, other in list(enumerate("abc"))[k + 1 :]:
+            apart = means[:, k] - means[:, m]
+            assert figures[f"{name} - {other}"] == pytest.approx(np.nanmean(apart[index]))
+            actual = benchmark.contrasts(items, scores)[name, other]
+            np.testing.assert_allclose(actual, apart)
+
+
 @pytest.mark.filterwarnings("ignore:.*48 x 48:t2v_eval.errors.T2VWarning")
 def test_it_works_in_python_and_on_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -196,6 +196,11 @@ class Resample:
         counts = self.score_counts, self.class_counts
         return min(int(np.count_nonzero(side)) for side in counts)
 
+    @property
+    def varies(self) -> bool:
+        """Return whether both sides have two distinct values or more in the resample."""
+        return self.classes >= 2
+
     @cached_property
     def pairs(self) -> float:
         """Return the number of pairs of different items."""
@@ -268,7 +273,7 @@ def pearson(resample: Resample) -> float:
     >>> pearson(Resample(sample, np.array([1.0, 2.0, 1.0])))
     1.0
     """
-    if resample.classes < 2:
+    if not resample.varies:
         return math.nan
     return _correlation(resample)
 
@@ -280,7 +285,7 @@ def spearman(resample: Resample) -> float:
     >>> spearman(Resample(sample, np.array([1.0, 2.0, 1.0])))
     1.0
     """
-    if resample.classes < 2:
+    if not resample.varies:
         return math.nan
     scale = math.sqrt(math.prod(resample.rank_squares))
     return float(np.clip(resample.rank_product / scale, -1.0, 1.0))
@@ -293,7 +298,7 @@ def kendall_tau_b(resample: Resample) -> float:
     >>> kendall_tau_b(Resample(sample, np.array([1.0, 1.0, 0.0])))
     1.0
     """
-    if resample.classes < 2:
+    if not resample.varies:
         return math.nan
     scale = math.sqrt(resample.untied_scores * resample.untied_human)
     return _concordant_minus_discordant(resample) / scale
@@ -306,7 +311,7 @@ def kendall_tau_c(resample: Resample) -> float:
     >>> kendall_tau_c(Resample(sample, np.array([1.0, 1.0, 0.0])))
     1.0
     """
-    if resample.classes < 2:
+    if not resample.varies:
         return math.nan
     # A resample lacks values that the sample, whose tau-c it estimates, has.
     classes = resample.sample.classes if resample.repeats else resample.classes

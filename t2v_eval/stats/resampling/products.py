@@ -23,7 +23,9 @@ Floats: TypeAlias = NDArray[np.floating]
 
 EXACT = 1 << 24
 """Whole numbers up to here are exact in float32."""
-_ROWS = 128  # of a product: more cost more multiplications, fewer more calls
+_ROWS = 64  # of a product: more cost more multiplications, fewer more calls
+_RANKED = 32  # of those whose ranks are a product
+_BELOW = np.tri(_RANKED) - np.eye(_RANKED) / 2  # all below, and half of its own
 _DIGITS = 64  # that ranks are cut into
 
 
@@ -44,6 +46,12 @@ class Runs(NamedTuple):
     def singly(self) -> Runs:
         """Return each of the items as a run of its own."""
         return Runs(self.items, np.arange(len(self.items)))
+
+    def several(self) -> Runs:
+        """Return the runs of two items or more."""
+        chosen = np.bincount(self.number)[self.number] > 1
+        number = self.number[chosen]
+        return Runs(self.items[chosen], np.cumsum(np.diff(number, prepend=number[:1]) > 0))
 
 
 class CopiesTable:
@@ -176,30 +184,37 @@ class OrderedPairs:
         """Return the pairs of the items from `start` to `stop`, which have one prefix."""
         total = np.zeros(table.resamples)
         values = np.arange(self._digits)
+        above = level.compare(values, values, table.dtype)
         beyond = np.zeros((self._digits, table.resamples), table.dtype)
+        of_digit, counted = beyond, slice(stop, stop)  # the copies of each digit in a block
         last = stop
         for first in reversed(range(start, stop, _ROWS)):
             block = slice(first, min(first + _ROWS, stop))
-            digit, begin, rows = (
-                level.digit[block],
-                level.begin[block],
-                table.rows(level.items[block]),
-            )
+            digit, begin = level.digit[block], level.begin[block]
+            rows = table.rows(level.items[block])
             near = slice(int(begin[0]), int(begin[-1]))
             if near.stop < last:  # of each digit, what counts beyond the reach of the whole block
                 far = slice(near.stop, last)
-                beyond += level.compare(values, level.digit[far], table.dtype) @ table.rows(
-                    level.items[far]
-                )
+                if far == counted:
+                    beyond += above @ of_digit
+                else:
+                    beyond += level.compare(values, level.digit[far], table.dtype) @ table.rows(
+                        level.items[far]
+                    )
                 last = near.stop
+            if last < stop or start < first:
+                of_digit, counted = (digit == values[:, None]).astype(table.dtype) @ rows, block
             if last < stop:
-                of_digit = (digit == values[:, None]).astype(table.dtype) @ rows
                 total += dot(of_digit, beyond)
             if near.start < near.stop:
                 counts = level.compare(digit, level.digit[near], table.dtype)
                 counts *= np.arange(near.start, near.stop) >= begin[:, None]
                 bound = table.most**2 * counts.size
-                total += dot(counts @ table.rows(level.items[near]), rows, bound)
+                if near.stop <= block.stop:
+                    others = rows[near.start - first : near.stop - first]
+                else:
+                    others = table.rows(level.items[near])
+                total += dot(counts @ others, rows, bound)
         return total
 
 
@@ -241,3 +256,26 @@ def dot(first: Floats, second: Floats, bound: float = np.inf) -> FloatArray:
     dtype = first.dtype if bound < EXACT else np.float64
     sums: Floats = np.einsum("ij,ij->j", first, second, dtype=dtype)
     return sums.astype(np.float64)
+
+
+def ranks_of(counts: Floats, below: Floats) -> tuple[Floats, Floats]:
+    """Return the mean ranks of the items of each value, less a half.
+
+    Args:
+        counts: the numbers of items of each value, from the lowest; shape (values, resamples).
+        below: the numbers of items of all lower values, shape (resamples,).
+
+    Returns:
+        The ranks, in the shape of `counts`, and the numbers of items up to the last value.
+
+    >>> ranks, upto = ranks_of(np.array([[1.0], [2.0], [1.0]]), np.zeros(1))
+    >>> ranks.ravel() + 0.5, upto
+    (array([1. , 2.5, 4. ]), array([4.]))
+    """
+    ranks = np.empty_like(counts)
+    for start in range(0, len(counts), _RANKED):
+        rows, part = counts[start : start + _RANKED], ranks[start : start + _RANKED]
+        np.matmul(_BELOW[: len(rows), : len(rows)].astype(counts.dtype), rows, out=part)
+        part += below
+        below = part[-1] + rows[-1] / 2
+    return ranks, below

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.pairwise import IntArray
 from t2v_eval.stats.resampled_metrics import Resample, SortedSample
-from t2v_eval.stats.resampling.products import EXACT, CopiesTable, Floats, Runs, dot
+from t2v_eval.stats.resampling.products import EXACT, CopiesTable, Floats, Runs, dot, ranks_of
 
 
 class Resamples:
@@ -39,20 +39,39 @@ class Resamples:
         return (_OfMany(self, k) for k in range(self.table.resamples))
 
     @cached_property
+    def of_items(self) -> _Sums:
+        """Return sums over the numbers of copies of each item."""
+        return _Sums.of(self.table, self.sample.score_runs.singly())
+
+    @cached_property
     def of_scores(self) -> _Sums:
-        """Return sums over the numbers of items of each distinct score."""
-        return _Sums.of(self.table, self.sample.score_runs)
+        """Return the same over the numbers of items of each distinct score."""
+        return self._of_runs(self.sample.score_runs)
 
     @cached_property
     def of_classes(self) -> _Sums:
         """Return the same for each distinct rating."""
-        return _Sums.of(self.table, self.sample.class_runs)
+        return self._of_runs(self.sample.class_runs)
+
+    def _of_runs(self, runs: Runs) -> _Sums:
+        several = runs.several()
+        if 2 * len(several.items) > len(runs.items):
+            return _Sums.of(self.table, runs)
+        # Most runs are of one item, and their sums are known.
+        together, alone = (_Sums.of(self.table, each) for each in (several, several.singly()))
+        sums = zip(self.of_items, together, alone, strict=True)
+        return _Sums(*(of_items + whole - parts for of_items, whole, parts in sums))
 
     @cached_property
-    def of_items(self) -> _Sums:
-        """Return the same for each item."""
-        runs = self.sample.score_runs
-        return self.of_scores if self.sample.untied else _Sums.of(self.table, runs.singly())
+    def distinct(self) -> tuple[IntArray, IntArray]:
+        """Return the number of distinct scores, and of distinct ratings."""
+        sides = np.zeros((2, self.table.resamples), np.int64)
+        for number, runs in zip(
+            sides, (self.sample.score_runs, self.sample.class_runs), strict=True
+        ):
+            for _, counts in self.table.sums(runs):
+                number += np.count_nonzero(counts, axis=0)
+        return sides[0], sides[1]
 
     @cached_property
     def tied(self) -> FloatArray:
@@ -77,21 +96,31 @@ class Resamples:
     @cached_property
     def rank_product(self) -> FloatArray:
         """Return the sum of products of ranks, as deviations from their mean."""
-        sample, table, middle = self.sample, self.table, (self.of_classes.n + 1) / 2
-        human = np.concatenate(
-            [ranks for _, ranks in _centred_ranks(table, sample.class_runs, middle)]
-        )
+        sample, table = self.sample, self.table
+        human = np.empty((len(sample.class_starts), table.resamples), table.dtype)
+        for first, ranks in self._centred_ranks(sample.class_runs):
+            human[first : first + len(ranks)] = ranks
         product = np.zeros(table.resamples)
         dtype = table.dtype_of(table.most * table.largest)
-        for first, ranks in _centred_ranks(table, sample.score_runs, middle):
+        for first, ranks in self._centred_ranks(sample.score_runs):
             start, stop = np.searchsorted(sample.score_index, (first, first + len(ranks)))
             for place, rows in table.blocks(sample.items[start:stop]):
                 block = slice(start + place, start + place + len(rows))
-                weighted = rows.astype(dtype) * ranks.take(
-                    sample.score_index[block] - first, axis=0
-                )
-                product += dot(weighted, human.take(sample.class_index[block], axis=0))
+                weighted = rows.astype(dtype, copy=False)
+                weighted *= human.take(sample.class_index[block], axis=0)
+                if len(ranks) < stop - start:
+                    of_items = ranks.take(sample.score_index[block] - first, axis=0)
+                else:
+                    of_items = ranks
+                product += dot(weighted, of_items.astype(dtype, copy=False))
         return product
+
+    def _centred_ranks(self, runs: Runs) -> Iterator[tuple[int, Floats]]:
+        """Yield the mean ranks of a few runs at a time, minus the mean of all ranks."""
+        below = (-self.of_items.n / 2).astype(self.table.dtype)
+        for first, counts in self.table.sums(runs):
+            ranks, below = ranks_of(counts, below)
+            yield first, ranks
 
     @cached_property
     def moments(self) -> FloatArray:
@@ -110,18 +139,22 @@ class _OfMany(Resample):
         super().__init__(many.sample, many.table.copies[:, number])
         self._many, self._number = many, number
 
-    @property
+    @cached_property
     def n(self) -> float:
-        return float(self._many.of_classes.n[self._number])
+        return float(self._many.of_items.n[self._number])
 
     @property
     def repeats(self) -> bool:
-        return bool(self._many.of_items.most[self._number] > 1)
+        return bool(self._many.of_items.squares[self._number] > self.n)
+
+    @property
+    def varies(self) -> bool:
+        sides = self._many.of_scores, self._many.of_classes
+        return all(bool(side.squares[self._number] < self.n**2) for side in sides)
 
     @property
     def classes(self) -> int:
-        sides = self._many.of_scores, self._many.of_classes
-        return min(int(side.distinct[self._number]) for side in sides)
+        return min(int(distinct[self._number]) for distinct in self._many.distinct)
 
     @property
     def pairs(self) -> float:
@@ -174,38 +207,19 @@ class _Sums(NamedTuple):
         n: of the numbers of items c of the runs.
         squares: of c^2.
         cubes: of c^3.
-        distinct: the number of runs with items.
-        most: the largest c.
     """
 
     n: FloatArray
     squares: FloatArray
     cubes: FloatArray
-    distinct: IntArray
-    most: FloatArray
 
     @classmethod
     def of(cls, table: CopiesTable, runs: Runs) -> Self:
-        n, squares, cubes, most = np.zeros((4, table.resamples))
-        distinct = np.zeros(table.resamples, np.int64)
+        n, squares, cubes = np.zeros((3, table.resamples))
         for _, counts in table.sums(runs):
-            largest = counts.max(axis=0)
-            bound = len(counts) * float(largest.max()) ** 3
+            bound = len(counts) * float(counts.max()) ** 3
             square = counts * counts if bound < EXACT else counts.astype(np.float64) ** 2
             n += counts.sum(axis=0)
             squares += square.sum(axis=0)
-            cubes += dot(square, counts.astype(square.dtype), bound)
-            distinct += np.count_nonzero(counts, axis=0)
-            np.maximum(most, largest, out=most)
-        return cls(n, squares, cubes, distinct, most)
-
-
-def _centred_ranks(
-    table: CopiesTable, runs: Runs, middle: FloatArray
-) -> Iterator[tuple[int, Floats]]:
-    """Yield the mean ranks of the items of a few runs at a time, minus the middle of all ranks."""
-    below = -middle.astype(table.dtype)
-    for first, counts in table.sums(runs):
-        upto = np.cumsum(counts, axis=0) + below
-        below = upto[-1]
-        yield first, upto - (counts - 1) / 2
+            cubes += dot(square, counts.astype(square.dtype, copy=False), bound)
+        return cls(n, squares, cubes)

@@ -44,9 +44,13 @@ def by_all_pairs(s: np.ndarray, h: np.ndarray, copies: np.ndarray, threshold: fl
     }
 
 
-# Of 128 rows a product, and of 64 values a digit of a rank: one and several of each.
+# Of 64 rows a product, and of 64 values a digit of a rank: one and several of each. Of scores and
+# of ratings, all, many, few or none are tied.
 @pytest.mark.parametrize("n", [40, 129, 500])
-@pytest.mark.parametrize(("levels", "digits"), [(5, 9), (5, 1), (64, 9), (65, 2), (0, 9), (0, 1)])
+@pytest.mark.parametrize(
+    ("levels", "digits"),
+    [(5, 9), (5, 1), (64, 9), (65, 2), (0, 9), (0, 1), (0, 2), (450, 9), (450, 2)],
+)
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 9.0])
 def test_they_are_those_of_all_pairs(n: int, levels: int, digits: int, threshold: float) -> None:
     rng = np.random.default_rng([n, levels, digits])

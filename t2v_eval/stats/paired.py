@@ -52,7 +52,7 @@ LEAST = 512
 """Items from which on swaps are computed together; a single swap of fewer takes no time."""
 MOST_TIED = 0.01
 """The largest share of pairs with equal scores of one scorer."""
-_TOGETHER = 10  # swaps
+_TOGETHER = 2048  # units whose signs, as numbers, the cache of a processor holds
 SUPPORTED = frozenset(
     ("pearson", "spearman", "tau_b", "tau_c", "acc23", "acc_strict", "acc_ignore", "auroc")
 )
@@ -144,10 +144,9 @@ class _Swapped:
         self._arguments = a, b, h, by_order, others
         self._plain: Statistic | None = None
         rows, columns = np.nonzero(~np.isnan(h))
-        self._row = rows
         complete = [side[rows, columns] for side in (a, b, h)]
         first, second = ((mean_ranks(side), standardize(side)) for side in complete[:2])
-        self._swapped = SwappedAgreement(first, second, complete[2], (by_order, others))
+        self._swapped = SwappedAgreement(first, second, complete[2], (by_order, others), rows)
 
     def __call__(self, indices: IntArray) -> Mapping[str, float]:
         """Return the metrics of exchanged rows, computed as they are."""
@@ -165,7 +164,7 @@ class _Swapped:
         Args:
             swapped: shape (swaps, rows).
         """
-        return self._swapped.differences(swapped[:, self._row])
+        return self._swapped.differences(swapped)
 
 
 def is_by_order(name: str, human: FloatArray, *, pooled: bool) -> bool:
@@ -231,9 +230,10 @@ class SwappedAgreement:
         second: the same of the second scorer.
         human: ratings, in the same shape.
         names: names of `METRICS` of order, and the others, all of `SUPPORTED`.
+        unit: the number of the unit of each item; the items of a unit are exchanged together.
 
-    >>> ranks, human = np.arange(4.0), np.arange(4.0)
-    >>> swapped = SwappedAgreement((ranks, ranks), (-ranks, -ranks), human, (["tau_c"], []))
+    >>> ranks, human, unit = np.arange(4.0), np.arange(4.0), np.arange(4)
+    >>> swapped = SwappedAgreement((ranks, ranks), (-ranks, -ranks), human, (["tau_c"], []), unit)
     >>> swapped.differences(np.zeros((1, 4), bool))["tau_c"]
     array([2.])
     """
@@ -244,9 +244,11 @@ class SwappedAgreement:
         second: tuple[FloatArray, FloatArray],
         human: FloatArray,
         names: tuple[Sequence[str], Sequence[str]],
+        unit: IntArray,
     ) -> None:
+        self._unit = unit
         self._sides = [
-            _Exchanged(a, b, human, of_side)
+            _Exchanged(a, b, human, unit, of_side)
             for a, b, of_side in zip(first, second, names, strict=True)
         ]
         self._names = names
@@ -255,7 +257,7 @@ class SwappedAgreement:
         """Return the difference of each metric after each swap, first minus second.
 
         Args:
-            swapped: shape (swaps, items), which items have the scores of the other scorer.
+            swapped: shape (swaps, units), which units have the scores of the other scorer.
 
         Returns:
             Shape (swaps,) for each metric.
@@ -269,9 +271,9 @@ class SwappedAgreement:
 
     @cached_property
     def _vectors(self) -> tuple[list[tuple[int, str]], FloatArray]:
-        """Return what is summed with the sign of each item: side and metric, and all rows."""
+        """Return what is summed with the sign of each unit: side and metric, and all rows."""
         vectors = [
-            (k, name, vector)
+            (k, name, np.bincount(self._unit, vector))
             for k, side in enumerate(self._sides)
             for name, of_metric in side.vectors.items()
             for vector in of_metric
@@ -281,12 +283,12 @@ class SwappedAgreement:
     def _signed_sums(self, swapped: Swaps) -> dict[tuple[int, str], FloatArray]:
         """Return sums of + or - the vectors of each metric, shape (vectors, swaps)."""
         keys, vectors = self._vectors
-        # A few swaps at once, as numbers, are all that the cache of a processor holds.
-        parts = [
-            vectors @ swapped[start : start + _TOGETHER].astype(np.float64).T
-            for start in range(0, len(swapped), _TOGETHER)
-        ]
-        sums = vectors.sum(axis=1, keepdims=True) - 2 * np.concatenate(parts, axis=1)
+        moved = np.zeros((len(vectors), len(swapped)))
+        for start in range(0, vectors.shape[1], _TOGETHER):
+            part = vectors[:, start : start + _TOGETHER]
+            some = swapped[:, start : start + part.shape[1]]
+            moved += part @ some.astype(np.float64).T
+        sums = vectors.sum(axis=1, keepdims=True) - 2 * moved
         return {key: sums[[k == key for k in keys]] for key in dict.fromkeys(keys)}
 
     def observed(self) -> dict[str, float]:
@@ -297,8 +299,11 @@ class SwappedAgreement:
 class _Exchanged:
     """Scores of two scorers in one form, and the sums over pairs that their metrics need."""
 
-    def __init__(self, a: FloatArray, b: FloatArray, h: FloatArray, names: Sequence[str]) -> None:
+    def __init__(
+        self, a: FloatArray, b: FloatArray, h: FloatArray, unit: IntArray, names: Sequence[str]
+    ) -> None:
         self.a, self.b, self.h, self.names, self.n = a, b, h, names, len(h)
+        self._unit = unit
         self._last: tuple[Swaps | None, tuple[Ties, Ties] | None] = (None, None)
         self._known: dict[float, tuple[FloatArray, FloatArray]] = {}
 
@@ -315,7 +320,7 @@ class _Exchanged:
 
         Args:
             name: the metric.
-            swapped: shape (swaps, items).
+            swapped: shape (swaps, units).
             sums: of its vectors with the signs of each swap, shape (vectors, swaps).
         """
         if name == "pearson":
@@ -441,7 +446,7 @@ class _Exchanged:
 
     @cached_property
     def _ties(self) -> MixedTies:
-        return MixedTies(*self._values)
+        return MixedTies(*self._values, self._unit)
 
     def _mixed(self, swapped: Swaps) -> tuple[Ties, Ties]:
         """Return the ties of the mixed scores with the swaps, and with all others swapped."""

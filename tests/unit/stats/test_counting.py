@@ -35,14 +35,17 @@ def test_a_table_is_made_of_few_values_only():
     assert range_counts(np.empty(0, np.int64)).greater(*[np.empty(0, np.int64)] * 3).tolist() == []
 
 
+@pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("levels", [3, 50, 0])
-def test_ties_of_mixed_scores_are_those_counted(levels):
+def test_ties_of_mixed_scores_are_those_counted(levels, grouped):
     rng = np.random.default_rng(levels)
     sides = rng.integers(0, levels, (2, 70)) if levels else rng.permuted([range(70)] * 2, axis=1)
     number, counts = np.unique(sides.ravel(), return_inverse=True, return_counts=True)[1:]
-    swapped = rng.random((5, 70)) < 0.5
-    for ties, swaps in zip(MixedTies(number, counts).of(swapped), (swapped, ~swapped), strict=True):
+    unit = rng.integers(0, 60, 70) if grouped else np.arange(70)
+    swapped = rng.random((19, 70)) < 0.5
+    mixed = MixedTies(number, counts, unit).of(swapped)
+    for ties, swaps in zip(mixed, (swapped, ~swapped), strict=True):
         for k, swap in enumerate(swaps):
-            of_score = np.unique(np.where(swap, sides[1], sides[0]), return_counts=True)[1]
+            of_score = np.unique(np.where(swap[unit], *sides[::-1]), return_counts=True)[1]
             expected = (of_score * (of_score - 1)).sum() / 2, (of_score**3).sum(), len(of_score)
             assert (ties.pairs[k], ties.cubes[k], ties.distinct[k]) == expected

@@ -263,32 +263,55 @@ def _swapped_differences(
     statistic: Statistic | SwapStatistic, n: int, swaps: Iterator[NDArray[np.bool_]]
 ) -> tuple[Mapping[str, float], Iterator[list[Mapping[str, float]]]]:
     """Return the differences without a swap, and those after each swap in batches."""
+    batches = iter(lambda: list(itertools.islice(swaps, _BATCH)), [])
+    after = (_by_swap(swapped_differences(statistic, np.array(batch))) for batch in batches)
+    return observed_differences(statistic, n), after
+
+
+def observed_differences(statistic: Statistic | SwapStatistic, n: int) -> Mapping[str, float]:
+    """Return the difference of each metric of two scorers.
+
+    Args:
+        statistic: as for `paired_permutation`.
+        n: the number of items.
+
+    >>> correct = np.array([1, 1, 0, 1, 0, 0])
+    >>> observed_differences(lambda i: {"right": int(correct[i].sum())}, 3)
+    {'right': 1}
+    """
     if isinstance(statistic, SwapStatistic):
-        return statistic.observed(), _together(statistic, swaps)
-    first = np.arange(n)
+        return statistic.observed()
+    return _differences(statistic, np.arange(n), n)
+
+
+def swapped_differences(
+    statistic: Statistic | SwapStatistic, swapped: NDArray[np.bool_]
+) -> Mapping[str, NDArray[np.float64]]:
+    """Return the difference of each metric after each swap, shape (swaps,).
+
+    Args:
+        statistic: as for `paired_permutation`.
+        swapped: shape (swaps, items), which items are exchanged.
+
+    >>> correct = np.array([1, 1, 0, 1, 0, 0])
+    >>> swapped = np.array([[True, False, False], [False, True, False]])
+    >>> swapped_differences(lambda i: {"right": int(correct[i].sum())}, swapped)
+    {'right': array([ 1, -1])}
+    """
+    if isinstance(statistic, SwapStatistic):
+        return statistic.differences(swapped)
     if isinstance(statistic, TogetherStatistic):
-        return _differences(statistic, first, n), _both_together(statistic, swaps)
-    one_by_one = ([_differences(statistic, np.where(swap, first + n, first), n)] for swap in swaps)
-    return _differences(statistic, first, n), one_by_one
-
-
-def _together(
-    statistic: SwapStatistic, swaps: Iterator[NDArray[np.bool_]]
-) -> Iterator[list[Mapping[str, float]]]:
-    while batch := list(itertools.islice(swaps, _BATCH)):
-        yield _by_swap(statistic.differences(np.array(batch)))
-
-
-def _both_together(
-    statistic: TogetherStatistic, swaps: Iterator[NDArray[np.bool_]]
-) -> Iterator[list[Mapping[str, float]]]:
-    while batch := list(itertools.islice(swaps, _BATCH)):
-        swapped = np.array(batch, np.uint8).T
+        moved = swapped.T.astype(np.uint8)
         first, second = (
             statistic.together(np.concatenate(sides))
-            for sides in ((1 - swapped, swapped), (swapped, 1 - swapped))
+            for sides in ((1 - moved, moved), (moved, 1 - moved))
         )
-        yield _by_swap({name: values - second[name] for name, values in first.items()})
+        return {name: values - second[name] for name, values in first.items()}
+    n = swapped.shape[1]
+    first_side = np.arange(n)
+    rows = [_differences(statistic, np.where(swap, first_side + n, first_side), n)
+            for swap in swapped]  # fmt: skip
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def _by_swap(values: Mapping[str, NDArray[np.float64]]) -> list[Mapping[str, float]]:

@@ -171,26 +171,28 @@ class Observations:
         return exchanged
 
     def within(self, mask: Mask) -> Self:
-        """Return the same units without generators and with all outside of `mask` missing."""
-        s, h = (np.where(mask, side, np.nan) for side in (self.scores, self.ratings))
-        return replace(self, scores=s, ratings=h, systems=None, tags={})
+        """Return the observations of `mask` that are not missing, of the same units."""
+        return replace(self._at(mask & self.known), systems=None, tags={})
 
     def present(self) -> Self:
         """Return the observations that are not missing, with units numbered anew."""
-        complete = self.known
-        units, unit = np.unique(self.unit[complete], return_inverse=True)
+        present = self._at(self.known)
+        units, unit = np.unique(present.unit, return_inverse=True)
+        return replace(present, unit=unit.astype(np.int64), units=len(units))
+
+    def _at(self, chosen: Mask) -> Self:
+        """Return some observations, of the same units."""
         nodes = self.nodes
         return replace(
             self,
-            scores=self.scores[complete],
-            ratings=self.ratings[complete],
-            unit=unit.astype(np.int64),
-            units=len(units),
-            systems=None if self.systems is None else self.systems[complete],
-            nodes=None if nodes is None else [nodes[n] for n in np.flatnonzero(complete).tolist()],
-            by_class=None if self.by_class is None else self.by_class[complete],
-            tags={tag: mask[complete] for tag, mask in self.tags.items()},
-            side=None if self.side is None else self.side[complete],
+            scores=self.scores[chosen],
+            ratings=self.ratings[chosen],
+            unit=self.unit[chosen],
+            systems=None if self.systems is None else self.systems[chosen],
+            nodes=None if nodes is None else [nodes[n] for n in np.flatnonzero(chosen).tolist()],
+            by_class=None if self.by_class is None else self.by_class[chosen],
+            tags={tag: mask[chosen] for tag, mask in self.tags.items()},
+            side=None if self.side is None else self.side[chosen],
         )
 
 

@@ -33,7 +33,11 @@ from t2v_eval.stats.intervals import Estimate, of_clusters, share_of
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import SUPPORTED, is_by_order, paired_agreement_statistic
 from t2v_eval.stats.pairwise import Pairs
-from t2v_eval.stats.permutation import SwapStatistic
+from t2v_eval.stats.permutation import (
+    SwapStatistic,
+    observed_differences,
+    swapped_differences,
+)
 from t2v_eval.stats.resampling.draws import Copies
 from t2v_eval.stats.resampling.joined import Each, joined
 from t2v_eval.stats.separation import node_separation
@@ -42,6 +46,7 @@ from t2v_eval.utils.arrays import mean_of_known
 _V = TypeVar("_V")
 Part: TypeAlias = Callable[[Observations, Sequence[str], Averaging], Statistic]
 
+LINEAR = ("plain", "weighted")  # averages of differences are differences of averages
 _MAX_CELLS = 1 << 24  # a bucket of groups, padded: 128 MB of float64
 
 
@@ -87,34 +92,56 @@ def paired_statistic_of(
     >>> paired_permutation(statistic, 3)
     {'tau_b': 1.0}
     """
+    averaging = averaging or Averaging()
     both = Observations.paired(first, second)
     metrics = {name: ALIASES.get(name, name) for name in names}
     single = len(both.unit) == both.units and bool((both.unit == np.arange(both.units)).all())
-    if single and _parts(both) == [_pooled] and set(metrics.values()) <= SUPPORTED:
-        sides = first.scores, second.scores, first.ratings
-        together = paired_agreement_statistic(*sides, list(dict.fromkeys(metrics.values())))
-        if isinstance(together, SwapStatistic):
-            return _Renamed(together, together, metrics)
+    of_samples = _parts(both) in ([_pooled], [_pooled, _over_tags]) and averaging.mean in LINEAR
+    if single and of_samples and set(metrics.values()) <= SUPPORTED:
+        swaps = _SwappedSamples(first, second, metrics, averaging)
+        if swaps.together:
+            return swaps
     return statistic_of(both, names, averaging)
 
 
-class _Renamed:
-    """A statistic of many swaps whose metrics have other names."""
+class _SwappedSamples:
+    """A statistic of many swaps of rows, as one sample and averaged over tags.
+
+    Attributes:
+        together: whether it computes those of all rows together.
+    """
 
     def __init__(
-        self, plain: Statistic, together: SwapStatistic, metrics: Mapping[str, str]
+        self,
+        first: Observations,
+        second: Observations,
+        metrics: Mapping[str, str],
+        averaging: Averaging,
     ) -> None:
-        self._plain, self._together, self._metrics = plain, together, metrics
+        self._observed, self._metrics, self._averaging = (first, second), metrics, averaging
+        a, b, ratings = first.scores, second.scores, first.ratings
+        kinds = list(dict.fromkeys(metrics.values()))
+        self._whole = paired_agreement_statistic(a, b, ratings, kinds)
+        self.together = isinstance(self._whole, SwapStatistic)
+        self._tags: list[tuple[IntArray, Statistic]] = []
+        known = first.known & second.known
+        for mask in first.tags.values() if self.together else ():
+            rows = np.flatnonzero(mask & known)
+            if len(rows):
+                of_tag = paired_agreement_statistic(a[rows], b[rows], ratings[rows], kinds)
+                self._tags.append((rows, of_tag))
 
     def __call__(self, index: IntArray) -> Mapping[str, float]:
         """Return the metrics of units."""
-        values = self._plain(index)
-        return {name: values[metric] for name, metric in self._metrics.items()}
+        both = Observations.paired(*self._observed)
+        return statistic_of(both, list(self._metrics), self._averaging)(index)
 
     def observed(self) -> dict[str, float]:
         """Return the difference of each metric without a swap."""
-        values = self._together.observed()
-        return {name: values[metric] for name, metric in self._metrics.items()}
+        whole = observed_differences(self._whole, len(self._observed[0].scores))
+        of_tags = [observed_differences(of_tag, len(rows)) for rows, of_tag in self._tags]
+        means = self._means([{k: np.array([v]) for k, v in values.items()} for values in of_tags])
+        return self._named(whole) | {name: float(values[0]) for name, values in means.items()}
 
     def differences(self, swapped: NDArray[np.bool_]) -> dict[str, FloatArray]:
         """Return the difference of each metric after each swap; see `SwapStatistic`.
@@ -122,8 +149,26 @@ class _Renamed:
         Args:
             swapped: shape (swaps, items), which items are exchanged.
         """
-        values = self._together.differences(swapped)
-        return {name: values[metric] for name, metric in self._metrics.items()}
+        whole = swapped_differences(self._whole, swapped)
+        of_tags = [swapped_differences(of_tag, swapped[:, rows]) for rows, of_tag in self._tags]
+        return self._named(whole) | self._means(of_tags)
+
+    def _means(self, of_tags: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+        """Return averages over tags, each of those where the metric of both sides is defined."""
+        if not of_tags:
+            return {}
+        weighted = self._averaging.mean == "weighted"
+        weights = np.array([len(rows) if weighted else 1 for rows, _ in self._tags])[:, None]
+        means = {}
+        for name, kind in self._metrics.items():
+            values = np.array([of_tag[kind] for of_tag in of_tags])
+            known = np.where(np.isnan(values), 0, weights)
+            with np.errstate(invalid="ignore"):
+                means[f"{name}{PER_TAG}"] = (np.nan_to_num(values) * known).sum(0) / known.sum(0)
+        return means
+
+    def _named(self, values: Mapping[str, _V]) -> dict[str, _V]:
+        return {name: values[kind] for name, kind in self._metrics.items()}
 
 
 def _parts(observed: Observations) -> list[Part]:
@@ -455,7 +500,7 @@ def _over_tags(observed: Observations, names: Sequence[str], averaging: Averagin
     parts = []
     for mask in observed.tags.values():
         of_tag = observed.within(mask)
-        used = np.bincount(observed.unit[of_tag.known], minlength=observed.units)
+        used = np.bincount(of_tag.unit, minlength=observed.units)
         parts.append((statistic_of(of_tag, names, averaging), used.astype(np.float64)))
     over_tags = _OverTags(parts, averaging)
     if all(isinstance(of_tag, TogetherStatistic) for of_tag, _ in parts):

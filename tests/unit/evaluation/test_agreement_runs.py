@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from t2v_eval.cli.main import app
 from t2v_eval.evaluation.agreement import agreement, measure
 from t2v_eval.evaluation.agreement_runs import agreement_runs
-from t2v_eval.evaluation.rating_tables.observations import Observations
+from t2v_eval.evaluation.rating_tables.observations import Averaging, Observations
 from t2v_eval.evaluation.rating_tables.statistic import paired_statistic_of, statistic_of
 from t2v_eval.evaluation.rating_tables.table import RatedTable, TableOptions
 from t2v_eval.inputs.tables import write_table
@@ -342,3 +342,35 @@ def test_all_swaps_of_two_columns_are_computed_together():
         values, others = plain(index), plain((index + 700) % 1400)
         for name in names:
             assert actual[name][k] == pytest.approx(values[name] - others[name], abs=1e-9)
+
+
+@pytest.mark.parametrize("mean", ["plain", "weighted"])
+def test_swaps_of_rows_with_tags_are_those_of_each_swap(mean):
+    rng, n = np.random.default_rng(9), 1500
+    human = rng.integers(0, 9, n).astype(float)
+    first, second = (human + rng.normal(scale=s, size=n) for s in (3.0, 3.1))
+    first[rng.random(n) < 0.01] = np.nan
+    tags = {"large": rng.random(n) < 0.6, "small": np.arange(n) < 60, "one": np.arange(n) == 5}
+    columns = [
+        Observations.of_rows(scores, human[:, None], tags=tags) for scores in (first, second)
+    ]
+    names, averaging = ["srcc", "tau_b", "pearson", "acc23"], Averaging(mean)
+    together = paired_statistic_of(*columns, names, averaging)
+    assert isinstance(together, SwapStatistic)
+    plain = statistic_of(Observations.paired(*columns), names, averaging)
+
+    def apart(index):
+        values, others = plain(index), plain((index + n) % (2 * n))
+        return {name: value - others[name] for name, value in values.items()}
+
+    assert together.observed() == pytest.approx(apart(np.arange(n)), abs=1e-12)
+    assert together(np.arange(n)) == pytest.approx(plain(np.arange(n)))
+    swapped = rng.random((6, n)) < 0.5
+    expected = [apart(np.where(swap, np.arange(n) + n, np.arange(n))) for swap in swapped]
+    actual = together.differences(swapped)
+    assert actual.keys() == expected[0].keys() and len(actual) == 8
+    for name, values in actual.items():
+        assert values == pytest.approx([row[name] for row in expected], abs=1e-6), name
+    assert not isinstance(
+        paired_statistic_of(*columns, names, Averaging("fisher-z")), SwapStatistic
+    ), "an average that is not linear is of each side"

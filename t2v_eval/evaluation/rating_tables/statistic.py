@@ -528,13 +528,14 @@ class _OverTags:
             copies: shape (units, resamples).
         """
         figures = [Each.of(part).together(copies) for part in self._parts]
-        weights = np.array([used @ copies for used in self._used]).T.tolist()
+        # All units as numbers would take eight times the memory of the resamples.
+        weights = [used[used > 0] @ copies[used > 0] for used in self._used]
         means = [
             self._means(
                 [{name: values[k] for name, values in of_tag.items()} for of_tag in figures],
                 of_resample,
             )
-            for k, of_resample in enumerate(weights)
+            for k, of_resample in enumerate(np.array(weights).T.tolist())
         ]
         return {name: np.array([of_one[name] for of_one in means]) for name in means[0]}
 

@@ -275,22 +275,23 @@ def _is_cheaper(work: int, tokens: int, width: int, length: int, inner: int) -> 
 
 
 class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values of a prefix; those of suffixes are appended for one call and not stored.
+    """Keys and values of a prefix; those of suffixes are appended for one call.
 
     Args:
         keys: (B, heads, P, head width).
         values: the same shape.
+        grows: whether what is appended is stored.
 
     >>> layer = PrefixLayer(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
     >>> layer.update(torch.ones(1, 2, 1, 4), torch.ones(1, 2, 1, 4))[0].shape, layer.keys.shape
     (torch.Size([1, 2, 4, 4]), torch.Size([1, 2, 3, 4]))
     """
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, grows: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.keys: Tensor
         self.values: Tensor
-        self.keys, self.values = keys, values
+        self.keys, self.values, self.grows = keys, values, grows
         self.dtype, self.device = keys.dtype, keys.device
         self.is_initialized = True
 
@@ -298,7 +299,10 @@ class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        return torch.cat([self.keys, key_states], -2), torch.cat([self.values, value_states], -2)
+        states = torch.cat([self.keys, key_states], -2), torch.cat([self.values, value_states], -2)
+        if self.grows:
+            self.keys, self.values = states
+        return states
 
 
 def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
@@ -327,11 +331,16 @@ def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
 
 
 def prefix_cache(
-    network: Any, layers: Sequence[Any], rows: Sequence[int], width: int, count: int
+    network: Any,
+    layers: Sequence[Any],
+    rows: Sequence[int],
+    width: int,
+    count: int,
+    grows: bool = False,
 ) -> Any:
     """Return a cache of the first `width` tokens of some prefixes.
 
-    The cache is copied layer by layer as it is used, not here.
+    The cache is copied layer by layer as it is used, not here; `layers` stay as they are.
 
     Args:
         network: the model whose cache it is.
@@ -339,6 +348,7 @@ def prefix_cache(
         rows: the prefixes to take, each as often as it is named.
         width: tokens of a prefix, padding included.
         count: the prefixes in `layers`.
+        grows: whether the cache stores the tokens that are read behind a prefix.
 
     >>> from types import SimpleNamespace
     >>> network = SimpleNamespace(language_model=SimpleNamespace(config=SimpleNamespace()))
@@ -361,7 +371,8 @@ def prefix_cache(
             prefix = [states[list(rows)] for states in prefix]
         if number not in cross_layers:
             prefix = [states[:, :, :width] for states in prefix]
-        cache.layers.append(PrefixLayer(*prefix))
+        keys, values = prefix
+        cache.layers.append(PrefixLayer(keys, values, grows))
     return cache
 
 
@@ -378,6 +389,20 @@ def position_offsets(network: Any, count: int) -> list[int]:
     """
     shift = getattr(network, "rope_deltas", None)
     return [0] * count if shift is None else list(shift.flatten().tolist())
+
+
+def set_position_offsets(network: Any, offsets: Sequence[int]) -> None:
+    """Make the next tokens of a batch continue prefixes with these `position_offsets`.
+
+    >>> from types import SimpleNamespace
+    >>> network = SimpleNamespace(rope_deltas=torch.tensor([[-3]]))
+    >>> set_position_offsets(network, [-2, -5])
+    >>> network.rope_deltas.tolist()
+    [[-2], [-5]]
+    """
+    shift = getattr(network, "rope_deltas", None)
+    if shift is not None:
+        network.rope_deltas = torch.tensor(offsets, dtype=shift.dtype, device=shift.device)[:, None]
 
 
 # Decoders

@@ -298,6 +298,8 @@ or 'yes-no' or 'yes-no-token'
             and not self.reader.recurrent
         )
         newer = newer_than_tested("transformers") if self.reader.mode != "none" else ""
+        if is_covered and not newer:
+            self._writes_behind_prefix = True
         try:
             if newer or not is_covered:
                 fastest = self.sharing_mode

@@ -14,12 +14,22 @@ from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError, ScoringError
 from t2v_eval.inputs.media import ImageGroup, Media
-from t2v_eval.local.batching import BatchSize, Failure
+from t2v_eval.local.batching import Failure
 from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Writing, Written
+from t2v_eval.utils.torch_internals import out_of_memory
 
-from ..common.transformers_internals import parameter_names
+from ..common.transformers_internals import cache_argument, parameter_names
+from ..common.versions import tolerance_for
+from .prompting.builders import GREY_IMAGE
 from .reading.head import LanguageModelHead
-from .reading.inputs import TOKEN_POOLING, PromptTokens, Row, append_tokens
+from .reading.inputs import (
+    TEXT_INPUTS,
+    TOKEN_POOLING,
+    PromptTokens,
+    Row,
+    append_tokens,
+    batch_rows,
+)
 from .reading.reader import EncodedMedia, HiddenStateReader, MediaPrompts, Prefill, PromptTargets
 from .reading.video import MediaInputs
 from .transformers_vision import MM_ENCODER_OUTPUTS
@@ -29,6 +39,8 @@ from .video_frames import PromptFrames
 class Question(NamedTuple):
     """A prompt about an image: the image with the text before it, and the tokens behind it.
 
+    `media_index` counts the different images of the questions that are answered together.
+
     >>> row = {"input_ids": torch.tensor([[5, 6]])}
     >>> Question(EncodedMedia(MediaInputs(row)), [7]).row["input_ids"].tolist()
     [[5, 6, 7]]
@@ -36,11 +48,22 @@ class Question(NamedTuple):
 
     media: EncodedMedia
     prompt: list[int]
+    media_index: int = 0
 
     @property
     def row(self) -> Row:
         """All inputs of the model, but the features of the image."""
         return append_tokens(self.media.row, self.prompt)
+
+    def batch_key(self, prefill: Prefill) -> Hashable:
+        """Return what questions must share to be one batch, which has no padding."""
+        row = self.row
+        if prefill.prefixes:
+            prefix, number = prefill.prefix_of(self.media_index)
+            return id(prefix), prefix.lengths[number], row["input_ids"].shape[1]
+        shapes = ((name, value.shape[1:]) for name, value in row.items())
+        alone = id(self) if TOKEN_POOLING & row.keys() else 0
+        return alone, self.media.batch_key, *shapes
 
 
 class WritingScorer(PromptFrames):
@@ -57,6 +80,7 @@ class WritingScorer(PromptFrames):
     preprocess: Callable[..., MediaInputs]
     encode_images: Callable[[Sequence[MediaInputs]], Sequence[EncodedMedia]]
     _room: Callable[[MediaInputs, PromptTokens, int], int]
+    _writes_behind_prefix: bool | None = None  # None until it is tried
 
     @override
     def generate_texts(
@@ -69,11 +93,14 @@ class WritingScorer(PromptFrames):
     ) -> list[tuple[str, bool]]:
         """Return the reply to a prompt about each image, and whether it is whole."""
         pairs, writing = list(zip(images, prompts, strict=True)), Writing(max_new_tokens)
-        return self._generate_in_batches(
-            self._text_batch(writing),
-            pairs,
-            lambda part: [(w.text, not w.truncated) for (w,) in self._write(part, writing)],
-        )
+        replies: dict[int, tuple[str, bool]] = {}
+        for numbers, texts in self._in_batches(pairs, lambda part: self._write(part, writing)):
+            if isinstance(texts, Failure):
+                raise self._failure_error(pairs[numbers[0]][0].name, texts) from texts.error
+            replies |= {
+                n: (t.text, not t.truncated) for n, (t,) in zip(numbers, texts, strict=True)
+            }
+        return [replies[n] for n in range(len(pairs))]
 
     def write_passes(
         self, images: Sequence[Media], prompts: Sequence[str], writing: Writing
@@ -90,20 +117,37 @@ class WritingScorer(PromptFrames):
             ScoringError, MediaError: a text failed, with `on_error="raise"`.
         """
         pairs = list(zip(images, prompts, strict=True))
-        parts = self._text_batch(writing).run_adaptive(
-            pairs, lambda part: self._write(part, writing, whole=True), self._cache.clear
-        )
-        for part, texts in parts:
-            numbers = range(len(pairs))[part]
+        batches = self._in_batches(pairs, lambda part: self._write(part, writing, whole=True))
+        for numbers, texts in batches:
             if isinstance(texts, Failure):
-                yield numbers, self._failure_reason(pairs[part.start][0].name, texts)
+                yield numbers, self._failure_reason(pairs[numbers[0]][0].name, texts)
             else:
                 yield numbers, texts
 
-    def _text_batch(self, writing: Writing) -> BatchSize:
-        """Return the size of batches; sampled texts are written one by one."""
-        together = self.reader.batches_images and not writing.temperature
-        return self.image_batch if together else BatchSize(1)
+    def _in_batches(
+        self,
+        pairs: Sequence[tuple[Media, str]],
+        write: Callable[[Sequence[tuple[Media, str]]], list[list[Written]]],
+    ) -> Iterator[tuple[list[int], list[list[Written]] | Failure]]:
+        """Yield the numbers of some pairs with their texts, or of one pair with its failure.
+
+        The prompts about an image are in one batch, as far as the batch size allows.
+        """
+        by_image: dict[str, list[int]] = {}
+        for n, (image, _) in enumerate(pairs):
+            by_image.setdefault(image.key, []).append(n)
+        order = [n for numbers in by_image.values() for n in numbers]
+        images = self.image_batch.value if self.reader.batches_images else 1
+        start = 0
+        while start < len(order):
+            size = self.batch.value if self.reader.batches_rows else 1
+            keys = [pairs[n][0].key for n in order[start : start + size]]
+            first = list(dict.fromkeys(keys))[:images]
+            window = order[start : start + sum(key in first for key in keys)]
+            listed = [pairs[n] for n in window]
+            for part, texts in self.batch.run_adaptive(listed, write, self._cache.clear):
+                yield window[part], texts
+            start += len(window)
 
     def _write(
         self, pairs: Sequence[tuple[Media, str]], writing: Writing, whole: bool = False
@@ -113,24 +157,103 @@ class WritingScorer(PromptFrames):
         A prompt that is too long is cut, or an error with `whole`.
         """
         questions = self._questions(pairs, writing.max_new_tokens, whole)
-        rows = [question.row for question in questions]
+        prefill = self._prefill(questions, writing)
         groups: dict[Hashable, list[int]] = {}
-        for n, row in enumerate(rows):
-            shapes = ((name, value.shape[1:]) for name, value in row.items())
-            pooled = TOKEN_POOLING & row.keys() or writing.temperature
-            group = n if pooled else -1, questions[n].media.batch_key, *shapes
-            groups.setdefault(group, []).append(n)
+        for n, question in enumerate(questions):
+            alone = n if writing.temperature else -1
+            groups.setdefault((alone, question.batch_key(prefill)), []).append(n)
         texts: dict[int, list[Written]] = {}
         for numbers in groups.values():
-            inputs = self.reader.batch_inputs(
-                [rows[n] for n in numbers], [questions[n].media for n in numbers]
-            )
+            inputs = self._inputs([questions[n] for n in numbers], prefill, writing.passes)
             image, prompt = pairs[numbers[0]]
             new_tokens = self._new_tokens(inputs, writing, f"{image.key} {prompt}")
             for place, n in enumerate(numbers):
                 listed = new_tokens[place * writing.passes : (place + 1) * writing.passes]
-                texts[n] = [self._decode(questions[n], tokens, writing) for tokens in listed]
+                texts[n] = [
+                    self._decode(questions[n], prefill, tokens, writing) for tokens in listed
+                ]
         return [texts[n] for n in range(len(pairs))]
+
+    def _prefill(self, questions: Sequence[Question], writing: Writing) -> Prefill:
+        """Read each image once, with the tokens that the prompts about it begin with.
+
+        What is sampled depends on nothing but its image and prompt: then, the image alone is read.
+        """
+        tokens: dict[int, dict[str, PromptTokens]] = {}
+        for n, question in enumerate(questions):
+            tokens.setdefault(question.media_index, {})[str(n)] = PromptTokens(question.prompt, [])
+        media = {question.media_index: question.media for question in questions}
+        prompts = [
+            MediaPrompts(media[index], tokens[index], reply=writing.max_new_tokens)
+            for index in sorted(media)
+        ]
+        if not self._shares_prefixes():
+            return Prefill(prompts, [])
+        if not writing.temperature:
+            return self.reader.prefill(prompts)
+        alone = [[image] for image in prompts] if self.reader.can_prefill(prompts) else []
+        return Prefill(prompts, [p for image in alone for p in self.reader.read_prefixes(image)])
+
+    def _inputs(self, questions: Sequence[Question], prefill: Prefill, passes: int) -> Row:
+        """Return what `generate` takes for questions of one `batch_key`."""
+        rows = [question.row for question in questions]
+        if not prefill.prefixes:
+            return self.reader.batch_inputs(rows, [question.media for question in questions])
+        places = [prefill.prefix_of(question.media_index) for question in questions]
+        (prefix, *_), numbers = zip(*places, strict=True)
+        if passes > 1:  # or each pass would read the prompt
+            ((row, question),) = zip(numbers, questions, strict=True)
+            shared = prefill.prompts[question.media_index].shared
+            prefix, numbers = prefix.extend(row, question.prompt[len(shared) : -1]), (0,)
+        texts = [{name: row[name] for name in TEXT_INPUTS if name in row} for row in rows]
+        cache = {cache_argument(self.network): prefix.cache(numbers, passes)}
+        return {**batch_rows(texts, self.reader.pad_token), **cache}
+
+    def _shares_prefixes(self) -> bool:
+        """Return whether the network writes the same behind a prefix that was read before.
+
+        It is tried once where the tests do not cover the network.
+        """
+        if self._writes_behind_prefix is None:
+            self._writes_behind_prefix = self._try_prefix()
+        return self._writes_behind_prefix
+
+    def _try_prefix(self) -> bool:
+        """Return whether two prompts get the same logits behind a shared prefix."""
+        builder = self.prompt_builder
+        inputs = self._to_device(MediaInputs(builder.image_inputs(GREY_IMAGE)))
+        (media,) = self._encode([inputs])
+        tokens = [builder.tokenize(text, "").prompt for text in ("What is it?", "What is shown?")]
+        image = MediaPrompts(media, {str(t): PromptTokens(t, []) for t in tokens}, reply=2)
+        tolerance = tolerance_for(self.dtype)
+        try:
+            shared = self.reader.prefill([image])
+            for question in [Question(media, prompt, 0) for prompt in tokens]:
+                (first, expected), (second, logits) = (
+                    self._first_logits(self._inputs([question], prefill, 1))
+                    for prefill in (Prefill([image], []), shared)
+                )
+                steps = 2 if first == second else 1  # only then do the second tokens compare
+                distance = (logits - expected)[:steps].norm()
+                if not distance < tolerance * expected[:steps].norm():
+                    return False
+        except Exception as error:  # of any code that the tests do not cover
+            if out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _first_logits(self, inputs: Row) -> tuple[int, Tensor]:
+        """Return the likeliest next token, and the logits (2, V) of the first two."""
+        output = self.network.generate(
+            **inputs,
+            max_new_tokens=2,
+            min_new_tokens=2,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        return int(output.sequences[0, -2]), torch.cat(output.logits).float()
 
     def _questions(
         self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int, whole: bool = False
@@ -140,7 +263,8 @@ class WritingScorer(PromptFrames):
         media = self._encode_media(
             [(m, tuple(p[:-1])) for (m, _), p in zip(pairs, parts, strict=True)]
         )
-        questions = []
+        questions: list[Question] = []
+        indices: dict[int, int] = {}
         for (image, _), encoded, (*_, last) in zip(pairs, media, parts, strict=True):
             lead = encoded.inputs.lead
 
@@ -158,7 +282,8 @@ class WritingScorer(PromptFrames):
                     "the image, with the reply; use a shorter prompt, smaller images or a smaller "
                     "`max_new_tokens=`"
                 )
-            questions.append(Question(encoded, tokens.prompt))
+            index = indices.setdefault(id(encoded), len(indices))
+            questions.append(Question(encoded, tokens.prompt, index))
         return questions
 
     def _encode_media(
@@ -171,16 +296,23 @@ class WritingScorer(PromptFrames):
         keys = [self.state_key(m) + (repr(leads) if any(leads) else "") for m, leads in questions]
         unique = dict(zip(keys, questions, strict=True))
         if not self._writes_from_features:
-            prepared = {key: EncodedMedia(self._with_leads(*pair)) for key, pair in unique.items()}
-            return [prepared[key] for key in keys]
+            prepared = self._encode([self._with_leads(*pair) for pair in unique.values()])
+            by_key = dict(zip(unique, prepared, strict=True))
+            return [by_key[key] for key in keys]
         states: dict[str, Any] = {key: self._cache.get(key) for key in unique}
         missing = [key for key, state in states.items() if state is None]
         inputs = [self._with_leads(*unique[key]) for key in missing]
-        encoded = self.encode_images(inputs) if inputs else ()
+        encoded = self._encode(inputs) if inputs else ()
         for key, state in zip(missing, encoded, strict=True):
             states[key] = state
             self._cache.put(key, state)
         return [states[key] for key in keys]
+
+    def _encode(self, inputs: Sequence[MediaInputs]) -> Sequence[EncodedMedia]:
+        """Return images with their features where `generate` accepts them, or with pixels."""
+        if self._writes_from_features:
+            return self.encode_images(inputs)
+        return [EncodedMedia(media) for media in inputs]
 
     @property
     def _writes_from_features(self) -> bool:
@@ -220,24 +352,30 @@ class WritingScorer(PromptFrames):
         ends = self.network.generation_config.eos_token_id
         return {*ends} if isinstance(ends, list) else {ends}
 
-    def _decode(self, question: Question, tokens: list[int], writing: Writing) -> Written:
+    def _decode(
+        self, question: Question, prefill: Prefill, tokens: list[int], writing: Writing
+    ) -> Written:
         end = next(
             (n for n, token in enumerate(tokens) if token in self._end_tokens()), len(tokens)
         )
         text = self.prompt_builder.decode(tokens)
-        digits = self._digits(question, tokens[:end], writing.grades) if writing.grades else None
+        digits = None
+        if writing.grades:
+            digits = self._digits(question, prefill, tokens[:end], writing.grades)
         return Written(text, end >= writing.max_new_tokens, digits)
 
-    def _digits(self, question: Question, tokens: list[int], count: int) -> list[Digit]:
+    def _digits(
+        self, question: Question, prefill: Prefill, tokens: list[int], count: int
+    ) -> list[Digit]:
         """Return the tokens that are a digit, with the likeliest tokens in their place."""
         tokenizer = self.prompt_builder.tokenizer
         words = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens]
         places = [n for n, w in enumerate(words) if len(w.strip()) == 1 and w.strip().isdigit()]
         if not places:
             return []
-        media = MediaPrompts(question.media, {"": PromptTokens(question.prompt, [])})
-        targets = PromptTargets(0, question.prompt, tokens[: places[-1] + 1])
-        states = self.reader.hidden_states(Prefill([media], []), [targets], 0)[0]
+        written = tokens[: places[-1] + 1]
+        targets = PromptTargets(question.media_index, question.prompt, written)
+        states = self.reader.hidden_states(prefill, [targets], 0)[0]
         probabilities = self._head.log_probabilities(states[places]).exp()
         whole = tokenizer.decode(tokens, skip_special_tokens=True)
         lead = len(whole) - len(whole.lstrip())

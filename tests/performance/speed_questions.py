@@ -2,15 +2,18 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=tests python tests/performance/speed_questions.py
 
-DSG with 15 questions about one image, together and one question at a time: CPU seconds on one
-thread, medians of interleaved rounds; random weights of the real classes.
+DSG with 15 questions about one image, together and one question at a time; replies of 32 tokens to
+the same questions; and 8 sampled replies to one question: CPU seconds on one thread, medians of
+interleaved rounds; random weights of the real classes. Equal replies have a difference of 0.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +22,13 @@ from performance.speed import CLIP, LANGUAGE, QWEN, QWEN_TEXT, passes, side_by_s
 from PIL import Image
 
 import t2v_eval
+from t2v_eval.inputs.media import open_media
 from t2v_eval.inputs.questions.question import Question, Questions
+from t2v_eval.scoring.generation import Writing
 
 WANTED = 6.0  # times one question at a time
 TEXT = "a cat by the river"
+TOKENS, PASSES = 32, 8
 SIZES = {
     "hidden_size": 512,
     "intermediate_size": 1408,
@@ -61,6 +67,28 @@ def measure(folder: Path, title: str, build: Callable[[Path], None]) -> None:
         lambda: log_probabilities(together, image),
         lambda: log_probabilities(alone, image),
     )
+    asked = [question.question for question in questions()]
+    for what, prompts, writing in (
+        (f"{len(asked)} replies of {TOKENS} tokens", asked, Writing(TOKENS)),
+        (f"{PASSES} sampled replies", asked[:1], Writing(TOKENS, temperature=1.0, passes=PASSES)),
+    ):
+        side_by_side(
+            f"{title}, {what} together against prompts read as a whole",
+            1.0,
+            lambda prompts=prompts, writing=writing: replies(together.vlm, image, prompts, writing),
+            lambda prompts=prompts, writing=writing: replies(alone.vlm, image, prompts, writing),
+        )
+
+
+def replies(vlm: Any, image: Image.Image, prompts: Sequence[str], writing: Writing) -> torch.Tensor:
+    """A number for each text that is written about the image."""
+    media = [open_media(image)] * len(prompts)
+    texts: dict[int, Any] = {}
+    with torch.inference_mode():
+        for numbers, written in vlm.write_passes(media, prompts, writing):
+            texts |= zip(numbers, written, strict=True)
+    listed = [text.text for n in range(len(prompts)) for text in texts[n]]
+    return torch.tensor([zlib.crc32(text.encode()) for text in listed])
 
 
 def log_probabilities(scorer: t2v_eval.Scorer, image: Image.Image) -> torch.Tensor:

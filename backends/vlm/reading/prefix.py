@@ -1,5 +1,7 @@
 """Shared prefixes: the keys and values of an image and of the tokens its prompts begin with.
 
+Scores are read behind them here, and `generate` writes behind them with `Prefix.cache`.
+
 Prefixes of several images are rows of one batch. In the mode "packed", the suffixes of all prompts
 of an image are packed into its row, behind the prefix: a mask keeps them apart, and the positions
 of each count from the end of the prefix, so that no suffix depends on another. In the mode
@@ -10,6 +12,7 @@ rows must not be padded.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -25,6 +28,7 @@ from ...common.transformers_internals import (
     language_of,
     position_offsets,
     prefix_cache,
+    set_position_offsets,
 )
 from .inputs import CROSS_ATTENTION_MASK, Row
 
@@ -72,6 +76,33 @@ class Prefix:
             states |= zip(batch, read([suffixes[n] for n in batch]), strict=True)
         return [states[n] for n in range(len(suffixes))]
 
+    def cache(self, rows: Sequence[int], copies: int = 1) -> Any:
+        """Return a cache behind which `generate` writes, of prefixes of one length.
+
+        Args:
+            rows: the prefixes.
+            copies: how many texts are written behind each.
+        """
+        set_position_offsets(self.network, [self.offsets[row] for row in rows])
+        repeated = [row for row in rows for _ in range(copies)]
+        width = self.lengths[rows[0]]
+        return prefix_cache(
+            self.network, self.layers, repeated, width, len(self.lengths), grows=True
+        )
+
+    def extend(self, row: int, tokens: Sequence[int]) -> Prefix:
+        """Return a prefix of one row: that of `row` with more tokens."""
+        longer, cache = copy.copy(self), self.cache([row])
+        longer.width = self.lengths[row] + len(tokens)
+        longer.lengths, longer.offsets = [longer.width], [self.offsets[row]]
+        if self.cross_attention_mask is not None:
+            longer.cross_attention_mask = self.cross_attention_mask[[row]]
+        if tokens:
+            ids = torch.tensor([tokens], dtype=torch.long)
+            self._run([row], cache, ids, torch.arange(len(tokens))[None])
+        longer.layers = cache.layers
+        return longer
+
     def _read_packed(self, suffixes: Sequence[Suffix]) -> list[Tensor]:
         rows = sorted({row for row, _ in suffixes})
         used, spans = dict.fromkeys(rows, 0), []
@@ -84,7 +115,8 @@ class Prefix:
             ids[span] = torch.tensor(tokens, dtype=torch.long)
             positions[span] = torch.arange(len(tokens))
             owner[span] = n + 1  # padding has 0
-        states = self._run(rows, self.width, ids, positions, owner)
+        cache = self._fixed_cache(rows, self.width)
+        states = self._run(rows, cache, ids, positions, owner)
         return [states[span] for span in spans]
 
     def _read_repeated(self, suffixes: Sequence[Suffix]) -> list[Tensor]:
@@ -95,18 +127,22 @@ class Prefix:
             dtype=torch.long,
         )
         positions = torch.arange(longest).expand(len(suffixes), -1)
-        states = self._run([row] * len(suffixes), self.lengths[row], ids, positions)
+        rows = [row] * len(suffixes)
+        states = self._run(rows, self._fixed_cache(rows, self.lengths[row]), ids, positions)
         return [state[: len(tokens)] for (_, tokens), state in zip(suffixes, states, strict=True)]
+
+    def _fixed_cache(self, rows: Sequence[int], width: int) -> Any:
+        return prefix_cache(self.network, self.layers, rows, width, len(self.lengths))
 
     def _run(
         self,
         rows: Sequence[int],
-        width: int,
+        cache: Any,
         ids: Tensor,
         positions: Tensor,
         owner: Tensor | None = None,
     ) -> Tensor:
-        """Return the hidden states (B, Q, D) of tokens behind `width` tokens of B prefixes."""
+        """Return the hidden states (B, Q, D) of tokens behind B prefixes, which `cache` holds."""
         language = language_of(self.network)
         embeddings = self.network.get_input_embeddings()
         device = embeddings.weight.device
@@ -124,7 +160,6 @@ class Prefix:
         # passes on to them.
         masked = self.cross_attention_mask is not None
         decoder = self.network if masked else language
-        cache = prefix_cache(self.network, self.layers, rows, width, len(self.lengths))
         options = {cache_argument(decoder): cache}
         if self.cross_attention_mask is not None:
             tiles = self.cross_attention_mask[list(rows)]

@@ -72,6 +72,8 @@ class EncodedMedia:
 class MediaPrompts:
     """An image or video with the prompts about it, by their text, and the prefix they share.
 
+    `reply` is the number of tokens that may be written behind a prompt.
+
     >>> media = EncodedMedia(MediaInputs({"input_ids": torch.tensor([[5, 6]])}))
     >>> MediaPrompts(media, {"a cat": PromptTokens([7, 8], [9])}).length
     5
@@ -80,12 +82,13 @@ class MediaPrompts:
     media: EncodedMedia
     prompts: Mapping[str, PromptTokens]
     shared: list[int] = field(default_factory=list)
+    reply: int = 0
 
     @property
     def length(self) -> int:
         """The tokens of the longest prompt with its answer, those of the image included."""
         longest = max(len(tokens.prompt) + len(tokens.answer) for tokens in self.prompts.values())
-        return int(self.media.row["input_ids"].shape[1]) + longest
+        return int(self.media.row["input_ids"].shape[1]) + longest + self.reply
 
 
 class PromptTargets(NamedTuple):
@@ -111,6 +114,15 @@ class Prefill(NamedTuple):
 
     prompts: Sequence[MediaPrompts]
     prefixes: Sequence[Prefix]
+
+    def prefix_of(self, media_index: int) -> tuple[Prefix, int]:
+        """Return the prefixes that hold that of an image, and its row in them."""
+        first = 0
+        for prefix in self.prefixes:
+            if media_index < first + len(prefix.lengths):
+                return prefix, media_index - first
+            first += len(prefix.lengths)
+        raise IndexError(media_index)
 
 
 class HiddenStateReader:
@@ -195,13 +207,30 @@ class HiddenStateReader:
 
     def prefill(self, prompts: Sequence[MediaPrompts]) -> Prefill:
         """Read the prefix of each image's prompts, where there are several prompts to share it."""
-        single = all(len(media.prompts) == 1 for media in prompts)
-        too_long = any(media.length > self.max_stable_length for media in prompts)
-        if single or too_long or self.mode not in ("packed", "repeated"):
+        if all(len(media.prompts) == 1 for media in prompts) or not self.can_prefill(prompts):
             return Prefill(prompts, [])
-        self._reset_rope()
         for media in prompts:
             media.shared = common_prefix([tokens.prompt for tokens in media.prompts.values()])
+        return Prefill(prompts, self.read_prefixes(prompts))
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether a prefix may be read once for several prompts."""
+        return self.mode in ("packed", "repeated")
+
+    @property
+    def batches_rows(self) -> bool:
+        """Whether several prompts may be read together, of one image at least."""
+        return self.batches_images or self.shares_prefixes
+
+    def can_prefill(self, prompts: Sequence[MediaPrompts]) -> bool:
+        """Return whether prefixes of these images may be read by themselves."""
+        too_long = any(media.length > self.max_stable_length for media in prompts)
+        return self.shares_prefixes and not too_long
+
+    def read_prefixes(self, prompts: Sequence[MediaPrompts]) -> list[Prefix]:
+        """Read images with the prefixes that their prompts are said to share."""
+        self._reset_rope()
         rows = [append_tokens(media.media.row, media.shared) for media in prompts]
         # Recurrent layers take no padding, so that each of their rows is a batch.
         keys = [n if self.recurrent else p.media.batch_key for n, p in enumerate(prompts)]
@@ -211,7 +240,7 @@ class HiddenStateReader:
             inputs = self.batch_inputs([rows[n] for n in group], [prompts[n].media for n in group])
             lengths = [rows[n]["input_ids"].shape[1] for n in group]
             prefixes.append(Prefix(self.network, inputs, lengths, self.mode == "packed"))
-        return Prefill(prompts, prefixes)
+        return prefixes
 
     def hidden_states(
         self, prefill: Prefill, pairs: Sequence[PromptTargets], max_batch_tokens: int

@@ -270,10 +270,13 @@ def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
 
 def _plain(rows: Iterable[Row]) -> Iterator[Row]:
     """Replace numbers that are not finite by None, and escape lone surrogates in texts."""
-    isfinite = math.isfinite
+    isfinite, plain_names = math.isfinite, None
     for row in rows:
+        names = [*row]
+        if names != plain_names and all(map(str.isascii, names)):
+            plain_names = names
         # Nearly all values are plain texts and numbers, and there are millions of them.
-        for value in (*row, *row.values()):
+        for value in row.values() if names == plain_names else (*names, *row.values()):
             kind = type(value)
             if not (
                 value.isascii()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,7 @@ def unit_scores(run: Run) -> CellArrays:
     [(2, 2), (2, 2)]
     """
     arrays = CellArrays.of(run.scores)
-    shapes = repeat((1, 1)) if arrays.shapes is None else arrays.shapes
-    if all(map(_are_images, run.rated_units, shapes)):
+    if _are_images(run.rated_units, arrays.shapes):
         return arrays.with_cells(arrays.cells.astype(np.float64))
     return CellArrays.of(
         [
@@ -39,10 +37,17 @@ def unit_scores(run: Run) -> CellArrays:
     )
 
 
-def _are_images(units: Sequence[Sequence[int]], shape: tuple[int, ...]) -> bool:
-    """Return whether the units of an item are its images, in order."""
-    return len(units) == shape[0] and all(
-        len(unit) == 1 and unit[0] == image for image, unit in enumerate(units)
+def _are_images(
+    rated: Sequence[Sequence[Sequence[int]]], shapes: Sequence[tuple[int, ...]] | None
+) -> bool:
+    """Return whether the units of every item are its images, in order."""
+    if shapes is None:  # of one image each, and there may be a hundred thousand
+        only = [units[0] for units in rated if len(units) == 1]
+        return len(only) == len(rated) and all(len(unit) == 1 and not unit[0] for unit in only)
+    return all(
+        len(units) == shape[0]
+        and all(len(unit) == 1 and unit[0] == image for image, unit in enumerate(units))
+        for units, shape in zip(rated, shapes, strict=True)
     )
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError
-from t2v_eval.evaluation.benchmark import units_of
+from t2v_eval.evaluation.benchmark import Items, units_of
 from t2v_eval.evaluation.run import Run
 from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray
 from t2v_eval.utils.files import replacing
@@ -74,7 +74,7 @@ def write_samples(path: str | Path, runs: Sequence[Run]) -> None:
     for k, run in enumerate(runs):
         samples = run.bootstrap[""]
         units = np.empty(len(run.items), np.int64)
-        for unit, members in enumerate(units_of(run.items)):
+        for unit, members in enumerate(Items.of(run.items).once(units_of)):
             units[members] = unit
         names = list(samples.value)
         arrays |= {

@@ -175,25 +175,25 @@ def _compare_generators(
     what = f"generator on {title(pair.new)}"
     for name, base_name in matched(generators, base_generators, what, notes):
         k, base_k = generators[name], base_generators[base_name]
-        check_failed(pair, items, *_failed_images(pair, items, (k, base_k)))
+        scores = (
+            [_scores_of(pair.new, n, k) for n, _ in items],
+            [_scores_of(pair.baseline, n, base_k) for _, n in items],
+        )
+        check_failed(pair, items, *map(_failed_images, scores))
         _note_recipes(pair, name, base_name, notes)
-        yield _generator_comparison(pair, items, (name, base_name), (k, base_k), margin, alpha)
+        yield _generator_comparison(pair, items, (name, base_name), scores, margin, alpha)
 
 
 def _generator_comparison(
     pair: Pair,
     items: Shared,
     names: tuple[str, str],
-    folders: tuple[int, int],
+    scores: tuple[Sequence[FloatArray], Sequence[FloatArray]],
     margin: float,
     alpha: float,
 ) -> Comparison:
-    values = np.array(
-        [
-            [_mean_score(pair.new, n, folders[0]), _mean_score(pair.baseline, m, folders[1])]
-            for n, m in items
-        ]
-    )
+    """Return the comparison of a generator by its scores of each shared item in both runs."""
+    values = np.array([[*map(mean_of_known, side)] for side in scores]).T
     complete = ~np.isnan(values).any(axis=1)
     if lost := np.flatnonzero(np.isnan(values[:, 0]) & ~np.isnan(values[:, 1])).tolist():
         pair.refuse(
@@ -226,22 +226,15 @@ def _generator_comparison(
     )
 
 
-def _mean_score(run: Run, item: int, folder: int) -> float:
-    """Return the mean score of the images of a generator in an item; NaN without one."""
-    return mean_of_known(_scores_of(run, item, folder))
-
-
-def _failed_images(
-    pair: Pair, items: Shared, folders: tuple[int, int]
-) -> Iterator[set[tuple[int, ...]]]:
-    """Yield which images of a generator have no score, by item and image, in each run."""
-    for side, run in enumerate((pair.new, pair.baseline)):
-        yield {
-            (place, k)
-            for place, pair_of_items in enumerate(items)
-            for k, scores in enumerate(_scores_of(run, pair_of_items[side], folders[side]))
-            if np.isnan(scores).any()
-        }
+def _failed_images(scores: Sequence[FloatArray]) -> set[tuple[int, ...]]:
+    """Return which images of a generator have no score, by place among the items and image."""
+    missing = [np.isnan(of_item).any(axis=1) for of_item in scores]
+    return {
+        (place, int(image))
+        for place, of_item in enumerate(missing)
+        if of_item.any()
+        for image in np.flatnonzero(of_item)
+    }
 
 
 def _scores_of(run: Run, item: int, folder: int) -> FloatArray:

@@ -100,14 +100,14 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def save_images(folder: Path, names: Sequence[str]) -> None:
+def save_images(folder: Path, names: Sequence[str], seed: int = 0) -> None:
     """Write `IMAGES` distinct small photographs, and links to them under all names."""
     folder.mkdir(parents=True)
     for n, name in enumerate(names):
         if n >= IMAGES:
             os.link(folder / names[n % IMAGES], folder / name)
             continue
-        grid = np.random.default_rng(n).integers(0, 255, (9, 12, 3), np.uint8)
+        grid = np.random.default_rng((seed, n)).integers(0, 255, (9, 12, 3), np.uint8)
         large = Image.fromarray(grid).resize((256, 192), Image.Resampling.BICUBIC)
         large.save(folder / name, "jpeg", quality=90)
 
@@ -157,8 +157,8 @@ def open_case(case: str, folder: Path, count: int) -> tuple[Benchmark, np.ndarra
         writer = csv.writer(stream)
         writer.writerow(["id", "prompt", "tags"])
         writer.writerows([n, text_of(n), TAGS[n % 10]] for n in range(count // 2))
-    for name in ("flux", "sdxl"):
-        save_images(folder / name, [f"{n:06}.jpg" for n in range(count // 2)])
+    for seed, name in enumerate(("flux", "sdxl")):
+        save_images(folder / name, [f"{n:06}.jpg" for n in range(count // 2)], seed)
     images = [folder / "flux", folder / "sdxl"]
     return open_benchmark(str(folder / "prompts.csv"), images=images), quality
 

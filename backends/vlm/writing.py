@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from .reading.inputs import (
     append_tokens,
     batch_rows,
 )
+from .reading.prefix import common_prefix
 from .reading.reader import EncodedMedia, HiddenStateReader, MediaPrompts, Prefill, PromptTargets
 from .reading.video import MediaInputs
 from .transformers_vision import MM_ENCODER_OUTPUTS
@@ -175,9 +177,9 @@ class WritingScorer(PromptFrames):
         return [texts[n] for n in range(len(pairs))]
 
     def _prefill(self, questions: Sequence[Question], writing: Writing) -> Prefill:
-        """Read each image once, with the tokens that the prompts about it begin with.
+        """Read each image of several prompts once, with the tokens that all prompts begin with.
 
-        What is sampled depends on nothing but its image and prompt: then, the image alone is read.
+        What is sampled depends on nothing but its image and prompt: then, each image is read alone.
         """
         tokens: dict[int, dict[str, PromptTokens]] = {}
         for n, question in enumerate(questions):
@@ -187,12 +189,15 @@ class WritingScorer(PromptFrames):
             MediaPrompts(media[index], tokens[index], reply=writing.max_new_tokens)
             for index in sorted(media)
         ]
-        if not self._shares_prefixes():
+        unshared = not writing.temperature and len(prompts) == len(questions)
+        if unshared or not self.reader.can_prefill(prompts) or not self._shares_prefixes():
             return Prefill(prompts, [])
-        if not writing.temperature:
-            return self.reader.prefill(prompts)
-        alone = [[image] for image in prompts] if self.reader.can_prefill(prompts) else []
-        return Prefill(prompts, [p for image in alone for p in self.reader.read_prefixes(image)])
+        if writing.temperature:
+            alone = [self.reader.read_prefixes([image]) for image in prompts]
+            return Prefill(prompts, [prefix for (prefix,) in alone])
+        shared = common_prefix([question.prompt for question in questions])
+        prompts = [replace(image, shared=shared) for image in prompts]
+        return Prefill(prompts, self.reader.read_prefixes(prompts))
 
     def _inputs(self, questions: Sequence[Question], prefill: Prefill, passes: int) -> Row:
         """Return what `generate` takes for questions of one `batch_key`."""

@@ -232,14 +232,18 @@ class HiddenStateReader:
         """Read images with the prefixes that their prompts are said to share."""
         self._reset_rope()
         rows = [append_tokens(media.media.row, media.shared) for media in prompts]
-        # Recurrent layers take no padding, so that each of their rows is a batch.
-        keys = [n if self.recurrent else p.media.batch_key for n, p in enumerate(prompts)]
+        lengths = [int(row["input_ids"].shape[1]) for row in rows]
+        # Recurrent layers take no padding, so that rows of a batch have one length.
+        keys = [
+            (media.media.batch_key, length if self.recurrent else 0)
+            for media, length in zip(prompts, lengths, strict=True)
+        ]
         prefixes = []
         for _, numbers in groupby(range(len(rows)), key=keys.__getitem__):
             group = list(numbers)
             inputs = self.batch_inputs([rows[n] for n in group], [prompts[n].media for n in group])
-            lengths = [rows[n]["input_ids"].shape[1] for n in group]
-            prefixes.append(Prefix(self.network, inputs, lengths, self.mode == "packed"))
+            widths = [lengths[n] for n in group]
+            prefixes.append(Prefix(self.network, inputs, widths, self.mode == "packed"))
         return prefixes
 
     def hidden_states(

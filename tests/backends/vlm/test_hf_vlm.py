@@ -359,6 +359,7 @@ def test_texts_about_images_that_are_alike_are_written_together(kind, make, monk
         scorer.generate(i, p, max_new_tokens=6)[0]
         for i, p in zip(prompt_tokens, prompts, strict=True)
     ]
+    scorer._shares_prefixes()  # tried once, where no test covers the network
     rows, generate = [], scorer.network.generate
 
     def count(**options):

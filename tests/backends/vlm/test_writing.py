@@ -161,8 +161,9 @@ def test_a_network_that_writes_otherwise_behind_a_prefix_reads_prompts_as_a_whol
 
 
 def test_too_little_memory_says_nothing_about_prefixes(tmp_path_factory, images, monkeypatch):
+    writing = Writing(4, temperature=1.0)
     scorer = load(save_tiny(tmp_path_factory, TINY["qwen2_5_vl"]))
-    expected = write(scorer, images, PROMPTS, Writing(4))
+    expected = write(scorer, images, PROMPTS, writing)
     scorer._writes_behind_prefix = None
 
     def full(*_, **__):
@@ -171,9 +172,9 @@ def test_too_little_memory_says_nothing_about_prefixes(tmp_path_factory, images,
     with monkeypatch.context() as patch:
         patch.setattr(scorer.network, "generate", full)
         with pytest.raises(AssertionError, match="memory of cpu"):
-            write(scorer, images, PROMPTS, Writing(4))
+            write(scorer, images, PROMPTS, writing)
     assert scorer._writes_behind_prefix is None
-    assert write(scorer, images, PROMPTS, Writing(4)) == expected
+    assert write(scorer, images, PROMPTS, writing) == expected
     assert scorer._writes_behind_prefix is True
 
 

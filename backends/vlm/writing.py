@@ -211,8 +211,9 @@ class WritingScorer(PromptFrames):
             shared = prefill.prompts[question.media_index].shared
             prefix, numbers = prefix.extend(row, question.prompt[len(shared) : -1]), (0,)
         texts = [{name: row[name] for name in TEXT_INPUTS if name in row} for row in rows]
-        cache = {cache_argument(self.network): prefix.cache(numbers, passes)}
-        return {**batch_rows(texts, self.reader.pad_token), **cache}
+        beams = self.network.generation_config.num_beams or 1
+        cache = {cache_argument(self.network): prefix.cache(numbers, max(passes, beams))}
+        return {**batch_rows(texts, self.reader.pad_token), **cache, "use_cache": True}
 
     def _shares_prefixes(self) -> bool:
         """Return whether the network writes the same behind a prefix that was read before.
@@ -250,8 +251,8 @@ class WritingScorer(PromptFrames):
 
     def _first_logits(self, inputs: Row) -> tuple[int, Tensor]:
         """Return the likeliest next token, and the logits (2, V) of the first two."""
-        output = self.network.generate(
-            **inputs,
+        output = self._generate(
+            inputs,
             max_new_tokens=2,
             min_new_tokens=2,
             do_sample=False,
@@ -345,13 +346,24 @@ class WritingScorer(PromptFrames):
         with torch.random.fork_rng(devices, enabled=writing.temperature > 0):
             if writing.temperature:
                 torch.manual_seed(zlib.crc32(seed.encode()))
-            tokens: Tensor = self.network.generate(
-                **inputs,
+            tokens: Tensor = self._generate(
+                inputs,
                 max_new_tokens=writing.max_new_tokens,
                 do_sample=writing.temperature > 0,
                 **options,
             )
         return tokens[:, inputs["input_ids"].shape[1] :].tolist()
+
+    def _generate(self, inputs: Row, **options: Any) -> Any:
+        """Call `generate`, which takes no other kind of cache where it is given one."""
+        settings = self.network.generation_config
+        kind = settings.cache_implementation
+        if cache_argument(self.network) in inputs:
+            settings.cache_implementation = None
+        try:
+            return self.network.generate(**inputs, **options)
+        finally:
+            settings.cache_implementation = kind
 
     def _end_tokens(self) -> set[int]:
         ends = self.network.generation_config.eos_token_id

@@ -83,6 +83,34 @@ def test_texts_behind_a_shared_prefix_are_those_of_prompts_read_as_a_whole(
     assert shared.reader.shares_prefixes is (kind not in UNSHARED)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"repetition_penalty": 1.5},
+        {"no_repeat_ngram_size": 1},
+        {"num_beams": 3},
+        {"cache_implementation": "static"},
+        {"cache_implementation": "dynamic", "do_sample": True, "top_k": 3, "temperature": 0.5},
+        {"prefill_chunk_size": 4},
+        {"use_cache": False},
+        {"min_new_tokens": 3, "suppress_tokens": [5, 6, 7], "bad_words_ids": [[9, 10]]},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_settings_of_generation_in_a_checkpoint_hold_behind_a_prefix(folder, images, settings):
+    texts = []
+    for share in (True, False):
+        scorer = load(folder, share=share)
+        for name, value in settings.items():
+            setattr(scorer.network.generation_config, name, value)
+        texts.append(
+            [write(scorer, images, PROMPTS, WRITINGS[k]) for k in ("likeliest", "sampled")]
+        )
+        for name, value in settings.items():
+            assert getattr(scorer.network.generation_config, name) == value
+    assert texts[0] == texts[1]
+
+
 def test_an_image_is_read_once_for_all_its_prompts(folder):
     """Also where there are more images than are read together, and prompts in any order."""
     scorer = load(folder)

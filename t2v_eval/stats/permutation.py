@@ -281,7 +281,8 @@ def observed_differences(statistic: Statistic | SwapStatistic, n: int) -> Mappin
     """
     if isinstance(statistic, SwapStatistic):
         return statistic.observed()
-    return _differences(statistic, np.arange(n), n)
+    alone = _differences(statistic, [np.arange(n)])
+    return {name: values.item() for name, values in alone.items()}
 
 
 def swapped_differences(
@@ -306,12 +307,10 @@ def swapped_differences(
             statistic.together(np.concatenate(sides))
             for sides in ((1 - moved, moved), (moved, 1 - moved))
         )
-        return {name: values - second[name] for name, values in first.items()}
+        return {name: _subtract(values, second[name]) for name, values in first.items()}
     n = swapped.shape[1]
     first_side = np.arange(n)
-    rows = [_differences(statistic, np.where(swap, first_side + n, first_side), n)
-            for swap in swapped]  # fmt: skip
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return _differences(statistic, [np.where(s, first_side + n, first_side) for s in swapped])
 
 
 def _by_swap(values: Mapping[str, NDArray[np.float64]]) -> list[Mapping[str, float]]:
@@ -319,10 +318,27 @@ def _by_swap(values: Mapping[str, NDArray[np.float64]]) -> list[Mapping[str, flo
     return [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _differences(statistic: Statistic, index: NDArray[np.int64], n: int) -> Mapping[str, float]:
-    """Return the metrics of the items at `index` minus those of the same items swapped."""
-    a, b = statistic(index), statistic((index + n) % (2 * n))
-    return {name: a[name] - b[name] for name in a}
+def _differences(
+    statistic: Statistic, indices: Sequence[NDArray[np.int64]]
+) -> Mapping[str, NDArray[np.float64]]:
+    """Return metrics of the items at each of `indices` minus those of the same items swapped."""
+    n = len(indices[0])
+    first = [statistic(index) for index in indices]
+    second = [statistic((index + n) % (2 * n)) for index in indices]
+    return {
+        name: _subtract(*(np.array([row[name] for row in rows]) for rows in (first, second)))
+        for name in first[0]
+    }
+
+
+def _subtract(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the differences of a metric; those up to the order of sums are 0.
+
+    Or two scorers with equal scores would have a p of noise divided by noise.
+    """
+    difference = first - second
+    scale = np.nanmax(np.abs([first, second]), initial=0.0)
+    return np.where(np.abs(difference) <= RTOL * scale, 0, difference)
 
 
 def _all_swaps(n: int) -> Iterator[NDArray[np.bool_]]:

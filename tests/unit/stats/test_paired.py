@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats.agreement_metrics import METRICS
+from t2v_eval.stats.bootstrap import agreement_statistic
 from t2v_eval.stats.paired import (
     is_by_order,
     mean_ranks,
@@ -18,6 +19,7 @@ from t2v_eval.stats.paired import (
 )
 from t2v_eval.stats.permutation import paired_permutation
 
+UNRESTRICTED = ("pearson", "spearman", "tau_b", "tau_c", "acc23", "acc_strict", "acc_ignore")
 BY_ORDER = [name for name, metric in METRICS.items() if metric.by_order]
 
 
@@ -136,3 +138,16 @@ def test_a_constant_scorer_has_no_correlation():
     first, _, human = rated(20, 8)
     p = p_values(first, np.full(20, 0.5), human, ["tau_b", "acc_strict"])
     assert math.isnan(p["tau_b"]) and 0 < p["acc_strict"] <= 1
+
+
+@pytest.mark.parametrize("digits", [0, 1, 9], ids=["most tied", "some tied", "none tied"])
+@pytest.mark.parametrize("n", [6, 40, 700])
+def test_scorers_with_equal_scores_do_not_differ(n, digits):
+    """However swaps are computed, the order of sums is no difference."""
+    rng = np.random.default_rng(n)
+    human = rng.normal(size=n).round(digits)
+    scores = (human + rng.normal(size=n)).round(digits)
+    assert set(p_values(scores, scores, human, UNRESTRICTED).values()) == {1.0}
+    twice = np.append(scores, scores), np.append(human, human)
+    of_scores = agreement_statistic(*twice, UNRESTRICTED)
+    assert set(paired_permutation(of_scores, n, permutations=300).values()) == {1.0}

@@ -239,6 +239,16 @@ def test_names_in_wide_tables_are_not_broken_into_letters(visit, tmp_path):
     assert all(w == 0 or w >= 100 for w in first)
 
 
+def test_names_without_spaces_are_no_wider_than_a_phone(visit, tmp_path):
+    """Such as paths of tables and prompt files."""
+    benchmark = type("a/path/to/a/" * 9 + "table.csv", (Rated,), {})(n=7)
+    scorers = [type("Scorer" * 20 + str(n), (Says,), {}) for n in range(2)]
+    report = compare([scorers[0](agrees), scorers[1](reverses)], [benchmark], resamples=5)
+    page = visit(report.write(tmp_path), PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    assert "table.csv" in page.locator("h1").text_content()
+
+
 def test_a_run_in_which_all_failed_can_be_read_on_a_phone(visit, tmp_path):
     class Fails(Says):
         def score_cells(self, images, texts, cells):

@@ -356,10 +356,10 @@ class WritingScorer(PromptFrames):
 
     def _generate(self, inputs: Row, **options: Any) -> Any:
         """Call `generate`, which takes no other kind of cache where it is given one."""
+        if "use_cache" not in inputs:  # without a cache
+            return self.network.generate(**inputs, **options)
         settings = self.network.generation_config
-        kind = settings.cache_implementation
-        if cache_argument(self.network) in inputs:
-            settings.cache_implementation = None
+        kind, settings.cache_implementation = settings.cache_implementation, None
         try:
             return self.network.generate(**inputs, **options)
         finally:

@@ -231,6 +231,7 @@ def _load_file(file: File, spare: SpareBytes | None, key: str, name: str) -> Ima
         if content is None:
             content = read_bytes(file.path)
             if digest(content) != key:
+                KEYS.forget(file)  # or to run again would find it again
                 raise changed(name)
         return open_image(content, name)
 
@@ -472,7 +473,8 @@ def _from_path(path: Path, name: str) -> Media:
             check_size(name, file.size, f"a file of {file.size} bytes", "make it smaller")
         key, spare = KEYS.get(file), None
         if key is None:
-            key, spare = (digest_of(path), None) if is_video else _hashed(file)
+            with File.opened(path) as (file, stream):
+                key, spare = _hashed(file, stream, keep=not is_video)
             KEYS.remember(file, key, since)
     except FileNotFoundError:
         raise MediaError(f"{name}: no such file") from None
@@ -498,13 +500,13 @@ def _from_address(address: str, name: str, allow: AllowUrls) -> Media:
     return Media(key, name, partial(_load_address, address, allow, key, name))
 
 
-def _hashed(file: File) -> tuple[str, SpareBytes | None]:
-    """Hash an image file; return its key, and its content if that fits into memory until later."""
-    if file.size > spare_bytes():
-        return digest_of(file.path), None
+def _hashed(file: File, stream: BinaryIO, *, keep: bool) -> tuple[str, SpareBytes | None]:
+    """Hash a file; return its key, and its content if that may be kept and fits into memory."""
+    if not keep or file.size > spare_bytes():
+        return digest_of(stream), None
     with BUDGET.lease():
         BUDGET.reserve(file.size)
-        content = read_bytes(file.path)
+        content = stream.read()
         key = digest(content)
     return key, BUDGET.spare(content)
 

@@ -257,8 +257,8 @@ def frames(
     """
     path = Path(path)
     try:
-        file = File.snapshot(path)
-        content_key = digest_of(path)
+        with File.opened(path) as (file, stream):
+            content_key = digest_of(stream)
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or error_message(error)
         raise MediaError(f"{path}: the video cannot be read: {words}") from error

@@ -10,6 +10,8 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +21,7 @@ from t2v_eval.errors import MediaError
 BLOCK = 1 << 20  # bytes
 SETTLED_NS = 2 * 10**9  # 2 s, as coarse as FAT keeps times
 MAX_KEYS = 1 << 19  # take about 100 MB
+_CREATION_TIMES = os.name == "nt"
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
     (stat.S_ISSOCK, "a socket"),
@@ -63,6 +66,19 @@ class File:
         _check_regular(status.st_mode, path)
         return cls(path, *identity(status))
 
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[tuple[File, BinaryIO]]:
+        """Open a regular file for reading bytes, and record the state of what was opened.
+
+        A link or a folder on the way may lead to another file than a moment before.
+
+        Raises:
+            OSError: as `open_regular`.
+        """
+        with open_regular(path) as stream:
+            yield cls(path, *identity(os.fstat(stream.fileno()))), stream
+
     def check(self, name: str) -> None:
         """Raise MediaError if the file was replaced, changed or deleted since."""
         if not self.is_unchanged():
@@ -80,8 +96,10 @@ class KnownKeys:
     """The keys of files that were hashed, so that the next scorer need not read them again.
 
     A file keeps its key while it is in the same state. One that was written less than `SETTLED_NS`
-    ago has none here, since its times may stay the same when it is written once more. Beyond
-    `MAX_KEYS` files, no other is remembered.
+    ago has none here, since its times may stay the same when it is written once more. Nor has one
+    whose replacement may have all that is known of it: on a file system that numbers no files, and
+    on Windows, whose `st_ctime` is when a file was created. Beyond `MAX_KEYS` files, no other is
+    remembered.
 
     >>> import tempfile
     >>> keys = KnownKeys()
@@ -106,13 +124,18 @@ class KnownKeys:
         """Remember the key of a file that was hashed.
 
         Args:
-            file: its state before it was read.
+            file: the state of what was read (`File.opened`), before it was.
             key: the hash of its content.
             since_ns: a time before that state was recorded, in nanoseconds.
         """
         settled = max(file.mtime_ns, file.ctime_ns) <= since_ns - SETTLED_NS
-        if settled and len(self._keys) < MAX_KEYS:
+        told_apart = file.inode and not _CREATION_TIMES
+        if settled and told_apart and len(self._keys) < MAX_KEYS:
             self._keys[_state(file)] = key
+
+    def forget(self, file: File) -> None:
+        """Forget the key of a file whose content turned out to be another."""
+        self._keys.pop(_state(file), None)
 
 
 KEYS = KnownKeys()
@@ -205,12 +228,11 @@ def digest(*parts: bytes) -> str:
     return content.hexdigest()
 
 
-def digest_of(path: Path) -> str:
-    """Return `digest` of the content of a regular file, read in blocks."""
+def digest_of(stream: BinaryIO) -> str:
+    """Return `digest` of the rest of an open file, read in blocks."""
     content = hashlib.blake2b(digest_size=16)
-    with open_regular(path) as stream:
-        while part := stream.read(BLOCK):
-            content.update(part)
+    while part := stream.read(BLOCK):
+        content.update(part)
     return content.hexdigest()
 
 

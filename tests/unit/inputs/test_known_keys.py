@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -223,3 +224,77 @@ def test_a_video_is_hashed_once(tmp_path, opened):
     path.write_bytes(b"a video")
     assert open_media(path).key == open_media(path).key != open_media(b"a video").key
     assert opened == {"a.mp4": 1} and KEYS.get(File.snapshot(path)) == digest(b"a video")
+
+
+def linked(folder, *, flipped):
+    """Point the link `a` to `b` or `c`."""
+    link = folder / "link"
+    link.symlink_to("c" if flipped else "b")
+    link.replace(folder / "a")
+
+
+def renamed(folder, *, flipped):
+    """Exchange the folders `a` and `c`; the files in them stay in the same state."""
+    del flipped
+    for old, new in (("a", "kept"), ("c", "a"), ("kept", "c")):
+        (folder / old).rename(folder / new)
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("suffix", [".png", ".mp4"])
+@pytest.mark.parametrize("flip", [linked, renamed])
+def test_a_path_that_led_elsewhere_for_a_moment(tmp_path, monkeypatch, flip, suffix):
+    for name in ("c", "b") if flip is linked else ("c", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"0{suffix}").write_bytes(f"content of {name}".encode())
+    if flip is linked:
+        flip(tmp_path, flipped=False)
+    path = tmp_path / "a" / f"0{suffix}"
+    content = path.read_bytes()
+    original = regular_file.open_regular
+
+    def opening(path):
+        flip(tmp_path, flipped=True)
+        stream = original(path)
+        flip(tmp_path, flipped=False)
+        return stream
+
+    with monkeypatch.context() as patched:
+        patched.setattr(regular_file, "open_regular", opening)
+        other = open_media(path)
+    assert path.read_bytes() == content
+    if suffix == ".mp4":
+        with pytest.raises(MediaError, match="changed while it was being scored"):
+            other.source.check("video")
+        assert open_media(path).key == digest(f"video {digest(content)}".encode())
+    else:
+        assert other.key == digest(b"content of c")
+        assert open_media(path).key == digest(content)
+
+
+@pytest.mark.usefixtures("later")
+def test_the_key_of_a_file_that_changed_in_the_same_state_is_forgotten(tmp_path, monkeypatch):
+    paths = drawn(tmp_path, 2)
+    # A file system that keeps no time of a change, where the other times can be set.
+    monkeypatch.setattr(regular_file, "identity", lambda status: (1, 2, 3, 4, 5))
+    assert open_media(paths[0]).key == digest(paths[0].read_bytes())
+    paths[1].replace(paths[0])
+    with pytest.raises(MediaError, match="changed while it was being scored; run again"):
+        open_media(paths[0]).load()
+    again = open_media(paths[0])
+    assert again.key == digest(paths[0].read_bytes())
+    assert again.load().size == draw_image(1).size
+
+
+@pytest.mark.parametrize(
+    ("number", "creation_times"), [(0, False), (7, True)], ids=["no numbers", "no times of change"]
+)
+def test_files_that_cannot_be_told_apart_are_read_again(
+    tmp_path, monkeypatch, number, creation_times
+):
+    monkeypatch.setattr(regular_file, "_CREATION_TIMES", creation_times)
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"content")
+    file, keys = replace(File.snapshot(path), inode=number), KnownKeys()
+    keys.remember(file, "key", file.ctime_ns + SETTLED_NS)
+    assert keys.get(file) is None

@@ -25,12 +25,11 @@ from .answer_text import OPPOSITE, REASONING_START, answer_share
 from .credentials import require_choice, require_int_in
 from .messages import Completion, Response, SamplingParams, TokenLogprob
 from .protocol import ServiceProtocol
-from .scorer import Question
+from .scorer import Question, UnlistedAnswers
 
 RULES = ("probability", "yes-no")
 ROUNDING = 1e-3  # tolerance of a log-probability above 0
 MAX_MASS = 1.01  # of rounded probabilities
-MAX_UNLISTED_ANSWERS = 3  # answers without log-probabilities; then the model counts as without
 DEFAULT_NUM_SAMPLES = 16
 # A first token that opens a wrapper of the answer.
 WRAPPER_START = re.compile(r"[<◁\[({\\$`*#\"'“|]|(?:analysis|thought)\Z")
@@ -103,8 +102,7 @@ class AnswerProbability(Question):
         facts = {"rule": rule, "top_logprobs": str(top_logprobs)}
         super().__init__(SamplingParams(1, 1.0, top_logprobs), facts, 1)
         self.rule = rule
-        # Answers without log-probabilities; -1 once one came with them.
-        self._num_without_logprobs = 0
+        self._unlisted = UnlistedAnswers()
         self._truncated_sampling: list[bool] = []  # one for each answer; False once warned of
 
     @override
@@ -126,7 +124,7 @@ class AnswerProbability(Question):
         if not readable:
             raise RetryError("the log-probabilities that came cannot be read")
         self._check_first_token(completion, max(readable)[1].strip(), answer, protocol)
-        self._num_without_logprobs = -1
+        self._unlisted.are_listed = True
         probabilities = AnswerProbabilities.from_logprobs(
             completion.top_logprobs, answer, completion.sampled_token
         )
@@ -177,7 +175,7 @@ class AnswerProbability(Question):
         return None
 
     def _unanswered_error(self, reason: str, protocol: ServiceProtocol) -> Exception:
-        if self._num_without_logprobs < 0:
+        if self._unlisted.are_listed:
             return ScoringError(f"the model {reason}, so its first token is no answer")
         off = f" Turn that off, {DISABLE_THINKING}, or pass" if reason == REASONS_FIRST else " Pass"
         return UnsupportedError(
@@ -192,11 +190,9 @@ class AnswerProbability(Question):
                 "it thought for as long as it could and gave no answer; a model that always "
                 "thinks is asked with `estimator='sampling'` and a larger `max_tokens=`"
             )
-        if self._num_without_logprobs >= 0:
-            self._num_without_logprobs += 1
-        if self._num_without_logprobs >= MAX_UNLISTED_ANSWERS:
-            return self._needs_sampling_error("it answered without them", protocol)
-        return RetryError("the answer came without log-probabilities")
+        return self._unlisted.error(
+            self._needs_sampling_error("it answered without them", protocol)
+        )
 
     def _needs_sampling_error(self, why: str, protocol: ServiceProtocol) -> UnsupportedError:
         return UnsupportedError(

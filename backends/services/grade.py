@@ -22,7 +22,7 @@ from .answer_text import MAX_TOKENS_HINT, extract_answer
 from .credentials import require_int_in
 from .messages import Completion, Response, SamplingParams
 from .protocol import ServiceProtocol
-from .scorer import Question
+from .scorer import Question, UnlistedAnswers
 
 _ROUTE = re.compile(r":(?:free|nitro|floor|exacto|extended|online)\Z")  # of OpenRouter, no model
 _VERSION = re.compile(r"[-@:](?:v?\d[\d.-]*|latest|preview[\w.-]*)")
@@ -201,6 +201,7 @@ class WrittenSamples(WrittenText):
             top_logprobs=grades, num_samples=passes, top_p=top_p, top_k=top_k
         )
         self.max_answer_tokens = max_tokens * passes
+        self._unlisted = UnlistedAnswers()
         self.facts = {**self.facts, "question": "written"}
         self.facts |= {"passes": str(passes)} if passes > 1 else {}
         self.facts |= {"grades": str(grades)} if grades else {}
@@ -221,7 +222,10 @@ class WrittenSamples(WrittenText):
             fields: dict[str, object] = {"text": completion.text}
             fields |= {"truncated": True} if completion.truncated else {}
             if self.params.top_logprobs and not completion.truncated:
-                fields["digits"] = _digits(completion, protocol)
+                if completion.tokens is None and re.search("[0-9]", completion.text):
+                    raise self._unlisted.error(UnsupportedError(no_digits(protocol)))
+                self._unlisted.are_listed |= completion.tokens is not None
+                fields["digits"] = _digits(completion)
             texts.append(fields)
         detail = {"written": texts, **response.details}
         return CellScore(1.0, json.dumps(detail, ensure_ascii=False))
@@ -244,10 +248,8 @@ def no_digits(protocol: ServiceProtocol, why: str = "") -> str:
     )
 
 
-def _digits(completion: Completion, protocol: ServiceProtocol) -> list[list[object]]:
+def _digits(completion: Completion) -> list[list[object]]:
     """Return the digits of a text as `scoring.generation.Digit` has them."""
-    if completion.tokens is None and re.search("[0-9]", completion.text):
-        raise UnsupportedError(no_digits(protocol))
     digits: list[list[object]] = []
     start = 0
     for token, alternatives in completion.tokens or ():

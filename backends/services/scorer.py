@@ -32,6 +32,30 @@ from .prices import image_tokens, text_tokens
 from .protocol import ServiceProtocol
 
 DEFAULT_FRAMES = Sampling(4, choose="steps")  # of a video, as the reference
+MAX_UNLISTED_ANSWERS = 3  # in a run in which none was listed; then the model counts as without
+
+
+class UnlistedAnswers:
+    """Count answers without log-probabilities until one comes with them.
+
+    >>> answers = UnlistedAnswers()
+    >>> [type(answers.error(UnsupportedError("it has none"))).__name__ for _ in range(3)]
+    ['RetryError', 'RetryError', 'UnsupportedError']
+    >>> answers.are_listed = True
+    >>> answers.error(UnsupportedError("it has none"))
+    RetryError('the answer came without log-probabilities')
+    """
+
+    def __init__(self) -> None:
+        self.are_listed = False
+        self._count = 0
+
+    def error(self, never: UnsupportedError) -> RetryError | UnsupportedError:
+        """Count an answer, and return the error to raise: try again, or `never` listed."""
+        self._count += 1
+        if not self.are_listed and self._count >= MAX_UNLISTED_ANSWERS:
+            return never
+        return RetryError("the answer came without log-probabilities")
 
 
 class Question(ABC):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from helpers.services.loopback import Reply, Request, Server
-from helpers.services.openai_server import completion
+from helpers.services.openai_server import completion, tokens
 
 from t2v_eval.registry import models
 from t2v_eval.scoring.generation import Written
@@ -71,3 +71,13 @@ def shown(request: Request) -> list[str]:
     """The images of a request."""
     parts = request.body["messages"][-1]["content"]
     return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+
+
+def token_list(*words):
+    """The tokens of a text: words, or probabilities of digits of which the first is written."""
+    content = []
+    for word in words:
+        top = tokens(word) if isinstance(word, dict) else []
+        token = next(iter(word)) if isinstance(word, dict) else word
+        content.append({"token": token, "logprob": -0.1, "top_logprobs": top})
+    return {"content": content}

@@ -9,11 +9,18 @@ import math
 
 import pytest
 import torch
-from helpers.judges import Reciting, asked, card_of, over_service, shown, written_reply
+from helpers.judges import (
+    Reciting,
+    asked,
+    card_of,
+    over_service,
+    shown,
+    token_list,
+    written_reply,
+)
 from helpers.models.tiny_vlm import TINY, qwen2_5_vl, save_tiny
 from helpers.services import gemini_server
 from helpers.services.loopback import Reply, Server
-from helpers.services.openai_server import tokens
 from helpers.toy import draw_image
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -439,16 +446,6 @@ def test_what_tokens_are_sampled_from_is_sent_and_a_part_of_the_id():
         over_service(sampled, server)(draw_image(1), "a cat")
 
 
-def listed(*words):
-    """The tokens of a text: words, or probabilities of digits of which the first is written."""
-    content = []
-    for word in words:
-        top = tokens(word) if isinstance(word, dict) else []
-        token = next(iter(word)) if isinstance(word, dict) else word
-        content.append({"token": token, "logprob": -0.1, "top_logprobs": top})
-    return {"content": content}
-
-
 def test_expected_grades_are_weighted_by_the_probabilities_of_a_token():
     grades = {"4": 0.5, "5": 0.25, "2": 0.05, "Very": 0.2}
     expected = (4 * 0.5 + 5 * 0.25 + 2 * 0.05) / 0.8
@@ -456,7 +453,7 @@ def test_expected_grades_are_weighted_by_the_probabilities_of_a_token():
     def behave(request):
         reply = written_reply("Style: 4")
         assert request.body["top_logprobs"] == 20
-        reply.body["choices"][0]["logprobs"] = listed("Style", ":", " ", grades)
+        reply.body["choices"][0]["logprobs"] = token_list("Style", ":", " ", grades)
         return reply
 
     with Server(behave) as server:
@@ -468,7 +465,7 @@ def test_expected_grades_are_weighted_by_the_probabilities_of_a_token():
     )
     assert here(draw_image(1), "a cat").item() == pytest.approx(expected)
     with saying("Style: 4") as server, pytest.raises(UnsupportedError, match="no probabilities"):
-        over_service(judge(expected=True), server)(draw_image(1), "a cat")
+        over_service(judge(expected=True), server, retries=3)(draw_image(1), "a cat")
 
 
 def of_gemini(tokens, text="Style: 4"):
@@ -496,14 +493,18 @@ def test_expected_grades_of_gemini_are_those_behind_its_reasoning():
     expected = (4 * 0.5 + 5 * 0.25 + 2 * 0.05) / 0.8
     with Server(lambda request: Reply(answers[0])) as server:
         options = {"base_url": server.address, "api_key": "k", "answers_as": "served-model-1"}
+        options |= {"backoff": 0.0, "retries": 3}
         scorer = card_of(judge(expected=True), vlm="gemini:m", **options)
         for n in range(2):
             assert scorer(draw_image(n), "a cat").item() == pytest.approx(expected)
             del answers[0]
         config = server.requests[0].body["generationConfig"]
         assert config["responseLogprobs"] is True and config["logprobs"] == 20
-        with pytest.raises(UnsupportedError, match="lists no probabilities.*vertexai=True"):
+        with pytest.raises(ScoringError, match="came without log-probabilities"):
             scorer(draw_image(2), "a cat")
+        another = card_of(judge(expected=True), vlm="gemini:m", **options)
+        with pytest.raises(UnsupportedError, match="lists no probabilities.*vertexai=True"):
+            another(draw_image(2), "a cat")
         server.behave = lambda request: gemini_server.error(400, "Logprobs is not supported")
         with pytest.raises(UnsupportedError, match="lists no probabilities.*Logprobs is not"):
             scorer(draw_image(3), "a cat")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 from helpers.failing_judges import BEHAVIOURS, FAILURES
-from helpers.judges import KEY, asked
+from helpers.judges import KEY, asked, over_service, token_list, written_reply
 from helpers.services.ask_server import needs_gemini
 from helpers.services.gemini_server import sampled as sampled_by_gemini
 from helpers.services.loopback import Reply, Server
@@ -14,7 +15,7 @@ from helpers.services.openai_server import sampled
 from helpers.toy import draw_image
 
 import t2v_eval
-from t2v_eval.errors import ScoringError
+from t2v_eval.errors import ScoringError, UnsupportedError
 from t2v_eval.inputs.media import PAIR, ImageGroup, open_media
 from t2v_eval.scoring.plan import Block
 
@@ -88,3 +89,27 @@ def test_no_failing_server_gives_a_grade(name):
     ]
     assert {*scores[::2]} == {70.0 if right == "70" else 1.0}
     assert all(result.failures[0, 0, n] for n in range(1, len(texts), 2))
+
+
+def test_a_grade_without_probabilities_is_missing_where_others_have_them():
+    """A slip of a service does not end a run; one that never lists them does."""
+    output = {"pattern": "Style: {number}", "range": [1, 5]}
+    questions = [{"text": "Grade {}", "outputs": {"style": output}}]
+    judge = {"score": "style", "questions": questions, "expected": True}
+    grades = {"4": 0.5, "5": 0.5}
+
+    def behave(request):
+        reply = written_reply("Style: 4")
+        if "no list" not in json.dumps(request.body["messages"]):
+            reply.body["choices"][0]["logprobs"] = token_list("Style", ":", " ", grades)
+        return reply
+
+    texts = ["a cat", "no list", "a dog"]
+    with Server(behave) as server:
+        options = {"concurrency": 1, "on_error": "skip"}
+        scorer = over_service(judge, server, **options)
+        scores = scorer(draw_image(1), texts)
+        assert scores.tolist()[0] == pytest.approx([4.5, math.nan, 4.5], nan_ok=True)
+        never = over_service(judge, server, retries=3, **options)
+        with pytest.raises(UnsupportedError, match="lists no probabilities"):
+            never(draw_image(1), "no list")

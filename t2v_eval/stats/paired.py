@@ -46,6 +46,7 @@ from t2v_eval.stats.bootstrap import Statistic, agreement_statistic
 from t2v_eval.stats.counting.ties import MixedTies, Ties
 from t2v_eval.stats.metrics import FloatArray, Values
 from t2v_eval.stats.pairwise import IntArray, Pairs
+from t2v_eval.stats.permutation import subtract
 from t2v_eval.stats.resampling.joined import joined
 
 LEAST = 512
@@ -472,8 +473,7 @@ class _Exchanged:
             squares = square - total**2 / self.n
             with np.errstate(divide="ignore", invalid="ignore"):
                 sides.append(product / np.sqrt(squares * float(h @ h)))
-        result: FloatArray = sides[0] - sides[1]
-        return result
+        return subtract(*sides)
 
 
 def is_supported(

@@ -43,7 +43,7 @@ CLEARLY_NULL = 0.15
 CLEARLY_DIFFERENT = 6.0
 """Standard deviations: p < 1e-8, and < 1e-6 even if the deviation is underestimated by 20 %."""
 RTOL = 1e-12
-"""Relative tolerance of differences that are equal up to the order of sums."""
+"""What differences may differ by and be equal up to the order of sums, relative to the metric."""
 
 _BATCH = 50  # swaps that are computed together; divides EARLY_LOOK
 _PART = 1 << 16  # tosses of a coin that are drawn together
@@ -148,21 +148,22 @@ def paired_permutation(
     # Swapping all items changes only the sign, so half of the patterns is enough.
     exact = n <= 30 and 2**n <= permutations
     swaps = _all_swaps(n) if exact else _tosses(seed).swaps(n, permutations)
-    observed, batches = _swapped_differences(statistic, n, swaps)
+    observed = _observed(statistic, n)
+    batches = iter(lambda: list(itertools.islice(swaps, _BATCH)), [])
     swapped: list[Mapping[str, float]] = []
     for batch in batches:
-        swapped += batch
+        swapped += _by_swap(swapped_differences(statistic, np.array(batch)))
         if not exact and len(swapped) == EARLY_LOOK and _decided_early(observed, swapped):
             break
     p_values = {}
-    for name, value in observed.items():
+    for name, found in observed.items():
         differences = _abs_differences(swapped, name)
-        if math.isnan(value) or 2 * len(differences) < len(swapped):
+        if math.isnan(found.value) or 2 * len(differences) < len(swapped):
             p_values[name] = math.nan
         elif exact:
-            p_values[name] = _count_extreme(differences, value) / len(differences)
+            p_values[name] = found.count_extreme(differences) / len(differences)
         else:
-            p_values[name] = _random_swap_p(differences, value, n)
+            p_values[name] = _random_swap_p(differences, found, n)
     return p_values
 
 
@@ -190,25 +191,38 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return result
 
 
-def _random_swap_p(differences: NDArray[np.float64], value: float, n: int) -> float:
+class _Observed(NamedTuple):
+    """A difference of two scorers, and the larger of the two metrics that it is of."""
+
+    value: float
+    scale: float
+
+    def count_extreme(self, differences: NDArray[np.float64]) -> int:
+        """Count the absolute differences that reach this one."""
+        return int((differences >= abs(self.value) - RTOL * self.scale).sum())
+
+
+def _random_swap_p(differences: NDArray[np.float64], observed: _Observed, n: int) -> float:
     """Return p from the absolute differences after random swaps."""
-    extreme = _count_extreme(differences, value)
+    extreme = observed.count_extreme(differences)
     share = (1 + extreme) / (1 + len(differences))
     deviation = _rms(differences)
     if extreme >= MIN_EXCEEDANCES or not deviation:
         return share
-    tail = math.erfc(abs(value) / deviation / math.sqrt(2))
+    tail = math.erfc(abs(observed.value) / deviation / math.sqrt(2))
     return min(share, max(tail, 2.0 ** (1 - n)))
 
 
-def _decided_early(observed: Mapping[str, float], swapped: Sequence[Mapping[str, float]]) -> bool:
+def _decided_early(
+    observed: Mapping[str, _Observed], swapped: Sequence[Mapping[str, float]]
+) -> bool:
     """Return whether each metric is clearly null, clearly different, or undefined."""
-    for name, value in observed.items():
+    for name, found in observed.items():
         differences = _abs_differences(swapped, name)
-        if math.isnan(value) or 2 * len(differences) < len(swapped):
+        if math.isnan(found.value) or 2 * len(differences) < len(swapped):
             continue
-        null = _count_extreme(differences, value) >= CLEARLY_NULL * len(differences)
-        if not (null or abs(value) > CLEARLY_DIFFERENT * _rms(differences) > 0):
+        null = found.count_extreme(differences) >= CLEARLY_NULL * len(differences)
+        if not (null or abs(found.value) > CLEARLY_DIFFERENT * _rms(differences) > 0):
             return False
     return True
 
@@ -217,11 +231,6 @@ def _abs_differences(swapped: Sequence[Mapping[str, float]], name: str) -> NDArr
     """Return the absolute difference of a metric after each swap where it is defined."""
     values = np.abs([differences[name] for differences in swapped])
     return values[~np.isnan(values)]
-
-
-def _count_extreme(differences: NDArray[np.float64], value: float) -> int:
-    """Count the absolute differences that reach the observed one."""
-    return int((differences >= abs(value) * (1 - RTOL)).sum())
 
 
 def _rms(differences: NDArray[np.float64]) -> float:
@@ -259,15 +268,6 @@ class SwapStatistic(Protocol):
         ...
 
 
-def _swapped_differences(
-    statistic: Statistic | SwapStatistic, n: int, swaps: Iterator[NDArray[np.bool_]]
-) -> tuple[Mapping[str, float], Iterator[list[Mapping[str, float]]]]:
-    """Return the differences without a swap, and those after each swap in batches."""
-    batches = iter(lambda: list(itertools.islice(swaps, _BATCH)), [])
-    after = (_by_swap(swapped_differences(statistic, np.array(batch))) for batch in batches)
-    return observed_differences(statistic, n), after
-
-
 def observed_differences(statistic: Statistic | SwapStatistic, n: int) -> Mapping[str, float]:
     """Return the difference of each metric of two scorers.
 
@@ -279,10 +279,19 @@ def observed_differences(statistic: Statistic | SwapStatistic, n: int) -> Mappin
     >>> observed_differences(lambda i: {"right": int(correct[i].sum())}, 3)
     {'right': 1}
     """
+    return {name: found.value for name, found in _observed(statistic, n).items()}
+
+
+def _observed(statistic: Statistic | SwapStatistic, n: int) -> Mapping[str, _Observed]:
     if isinstance(statistic, SwapStatistic):
-        return statistic.observed()
-    alone = _differences(statistic, [np.arange(n)])
-    return {name: values.item() for name, values in alone.items()}
+        return {name: _Observed(v, abs(v)) for name, v in statistic.observed().items()}
+    first, second = _sides(statistic, [np.arange(n)])
+    return {
+        name: _Observed(
+            subtract(values, second[name]).item(), float(np.abs([values, second[name]]).max())
+        )
+        for name, values in first.items()
+    }
 
 
 def swapped_differences(
@@ -307,10 +316,11 @@ def swapped_differences(
             statistic.together(np.concatenate(sides))
             for sides in ((1 - moved, moved), (moved, 1 - moved))
         )
-        return {name: _subtract(values, second[name]) for name, values in first.items()}
-    n = swapped.shape[1]
-    first_side = np.arange(n)
-    return _differences(statistic, [np.where(s, first_side + n, first_side) for s in swapped])
+    else:
+        n = swapped.shape[1]
+        unit = np.arange(n)
+        first, second = _sides(statistic, [np.where(s, unit + n, unit) for s in swapped])
+    return {name: subtract(values, second[name]) for name, values in first.items()}
 
 
 def _by_swap(values: Mapping[str, NDArray[np.float64]]) -> list[Mapping[str, float]]:
@@ -318,23 +328,31 @@ def _by_swap(values: Mapping[str, NDArray[np.float64]]) -> list[Mapping[str, flo
     return [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _differences(
+def _sides(
     statistic: Statistic, indices: Sequence[NDArray[np.int64]]
-) -> Mapping[str, NDArray[np.float64]]:
-    """Return metrics of the items at each of `indices` minus those of the same items swapped."""
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Return the metrics of the items at each of `indices`, and of the same items swapped."""
     n = len(indices[0])
     first = [statistic(index) for index in indices]
     second = [statistic((index + n) % (2 * n)) for index in indices]
-    return {
-        name: _subtract(*(np.array([row[name] for row in rows]) for rows in (first, second)))
-        for name in first[0]
-    }
+    return _columns(first), _columns(second)
 
 
-def _subtract(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def subtract(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the differences of a metric; those up to the order of sums are 0.
 
     Or two scorers with equal scores would have a p of noise divided by noise.
+
+    Args:
+        first: the metric of one side after each swap; NaN is undefined.
+        second: that of the other, in the same shape.
+
+    >>> subtract(np.array([0.1 + 0.2, 0.5]), np.array([0.3, 0.25]))
+    array([0.  , 0.25])
     """
     difference = first - second
     scale = np.nanmax(np.abs([first, second]), initial=0.0)

@@ -151,3 +151,30 @@ def test_scorers_with_equal_scores_do_not_differ(n, digits):
     twice = np.append(scores, scores), np.append(human, human)
     of_scores = agreement_statistic(*twice, UNRESTRICTED)
     assert set(paired_permutation(of_scores, n, permutations=300).values()) == {1.0}
+
+
+@pytest.mark.parametrize("transform", [lambda x: 3 * x + 1, lambda x: x / 10, lambda x: x * 1e200])
+@pytest.mark.parametrize("n", [6, 40, 513, 700])
+def test_scorers_on_two_scales_do_not_differ(n, transform):
+    """However swaps are computed, the rounding of standardised scores is no difference."""
+    rng = np.random.default_rng(n)
+    for _ in range(8):
+        scores = rng.normal(size=n)
+        human = scores + rng.normal(size=n)
+        assert p_values(scores, transform(scores), human, ["pearson"]) == {"pearson": 1.0}
+
+
+def test_scorers_that_hardly_differ_against_every_exchange():
+    """Swaps that bring the same difference are counted as such, however little it is."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        human, grid = rng.integers(0, 3, (2, 7)).astype(float)
+        scores = 1 + grid
+        others = scores + 1e-4 * rng.integers(0, 2, 7)
+        zscores = stats.zscore(scores), stats.zscore(others)
+        every = []
+        for swap in itertools.product((False, True), repeat=7):
+            sides = np.where(swap, *zscores), np.where(swap, *zscores[::-1])
+            every.append(np.subtract(*(stats.pearsonr(s, human).statistic for s in sides)))
+        expected = np.mean(np.abs(every) >= abs(every[0]) - 1e-11)
+        assert p_values(scores, others, human, ["pearson"])["pearson"] == expected

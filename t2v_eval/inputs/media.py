@@ -236,10 +236,14 @@ def _load_file(file: File, spare: SpareBytes | None, key: str, name: str) -> Ima
         return open_image(content, name)
 
 
-def _load_address(address: str, allow: AllowUrls, key: str, name: str) -> Image.Image:
-    content = read_address(address, name, allow)
-    if digest(content) != key:
-        raise changed(name)
+def _load_address(
+    address: str, allow: AllowUrls, spare: SpareBytes, key: str, name: str
+) -> Image.Image:
+    content = spare.content
+    if content is None:
+        content = read_address(address, name, allow)
+        if digest(content) != key:
+            raise changed(name)
     return open_image(content, name)
 
 
@@ -495,9 +499,9 @@ def _from_address(address: str, name: str, allow: AllowUrls) -> Media:
     content = read_address(address, name, allow)
     if video_kind(content) or urlsplit(address).path.lower().endswith(VIDEOS):
         return Video._new(digest(content), name, content)
-    key = _from_bytes(content, name).key
-    # Read again when it is decoded: millions of images would fill the memory.
-    return Media(key, name, partial(_load_address, address, allow, key, name))
+    key, spare = _from_bytes(content, name).key, BUDGET.spare(content)
+    # Where there is no room, read again: millions of images would fill the memory.
+    return Media(key, name, partial(_load_address, address, allow, spare, key, name))
 
 
 def _hashed(file: File, stream: BinaryIO, *, keep: bool) -> tuple[str, SpareBytes | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections import Counter
 
 import fsspec
 import numpy as np
@@ -15,7 +16,8 @@ from t2v_eval.cli.inputs.table_input import RowColumns, read_blocks
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, MediaError, MissingPackageError, OutputError, TableError
 from t2v_eval.evaluation.options import open_benchmark
-from t2v_eval.inputs import addresses
+from t2v_eval.inputs import addresses, decode_budget
+from t2v_eval.inputs import media as media_module
 from t2v_eval.inputs.addresses import files_at, is_address, read_address, upload_file
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.inputs.tables import read_table, write_table
@@ -87,7 +89,26 @@ def test_a_large_file_is_refused(bucket, monkeypatch):
         read_address(f"{bucket}/0.png", "image", "any")
 
 
-def test_content_that_changes_between_key_and_pixels_is_refused(bucket, tmp_path):
+def test_an_image_is_read_once_while_there_is_room(bucket, monkeypatch):
+    """Its key, size and pixels come from one download; without room, each reads it."""
+    counts = Counter()
+
+    def read(address, *arguments):
+        counts[address] += 1
+        return read_address(address, *arguments)
+
+    monkeypatch.setattr(media_module, "read_address", read)
+    files = [f"{bucket}/{n}.png" for n in range(2)]
+    scorer = ToyEmbedding(allow_urls="any")
+    scores = scorer(files, "a cat")
+    assert counts == dict.fromkeys(files, 1)
+    monkeypatch.setattr(decode_budget, "spare_bytes", lambda: 0)
+    np.testing.assert_array_equal(ToyEmbedding(allow_urls="any")(files, "a cat"), scores)
+    assert min(counts.values()) > 2
+
+
+def test_content_that_changes_between_key_and_pixels_is_refused(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(decode_budget, "spare_bytes", lambda: 0)
     media = open_media(f"{bucket}/0.png", "image", "any")
     MEMORY.pipe("/bucket/0.png", as_png(5, tmp_path / "5.png"))
     with pytest.raises(MediaError, match="changed while it was being scored"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -118,30 +119,38 @@ class _SwappedSamples:
         metrics: Mapping[str, str],
         averaging: Averaging,
     ) -> None:
-        self._observed, self._metrics, self._averaging = (first, second), metrics, averaging
+        self._metrics, self._averaging = metrics, averaging
+        self._observed, self._rows = (first, second), len(first.scores)
         a, b, ratings = first.scores, second.scores, first.ratings
         kinds = list(dict.fromkeys(metrics.values()))
         self._whole = paired_agreement_statistic(a, b, ratings, kinds)
         self.together = isinstance(self._whole, SwapStatistic)
         self._tags: list[tuple[IntArray, Statistic]] = []
+        self._never: list[dict[str, bool]] = []  # whether ratings alone make a metric undefined
         known = first.known & second.known
         for mask in first.tags.values() if self.together else ():
             rows = np.flatnonzero(mask & known)
             if len(rows):
                 of_tag = paired_agreement_statistic(a[rows], b[rows], ratings[rows], kinds)
                 self._tags.append((rows, of_tag))
+                itself = agreement_statistic(ratings[rows], ratings[rows], kinds)
+                at_best = itself(np.arange(len(rows)))
+                self._never.append({kind: bool(np.isnan(at_best[kind])) for kind in kinds})
+
+    @cached_property
+    def _plain(self) -> Statistic:
+        both = Observations.paired(*self._observed)
+        return statistic_of(both, list(self._metrics), self._averaging)
 
     def __call__(self, index: IntArray) -> Mapping[str, float]:
         """Return the metrics of units."""
-        both = Observations.paired(*self._observed)
-        return statistic_of(both, list(self._metrics), self._averaging)(index)
+        return self._plain(index)
 
     def observed(self) -> dict[str, float]:
         """Return the difference of each metric without a swap."""
-        whole = observed_differences(self._whole, len(self._observed[0].scores))
-        of_tags = [observed_differences(of_tag, len(rows)) for rows, of_tag in self._tags]
-        means = self._means([{k: np.array([v]) for k, v in values.items()} for values in of_tags])
-        return self._named(whole) | {name: float(values[0]) for name, values in means.items()}
+        whole = observed_differences(self._whole, self._rows)
+        of_tags = self._means(np.zeros((1, self._rows), bool))
+        return self._named(whole) | {name: float(values[0]) for name, values in of_tags.items()}
 
     def differences(self, swapped: NDArray[np.bool_]) -> dict[str, FloatArray]:
         """Return the difference of each metric after each swap; see `SwapStatistic`.
@@ -149,22 +158,32 @@ class _SwappedSamples:
         Args:
             swapped: shape (swaps, items), which items are exchanged.
         """
-        whole = swapped_differences(self._whole, swapped)
-        of_tags = [swapped_differences(of_tag, swapped[:, rows]) for rows, of_tag in self._tags]
-        return self._named(whole) | self._means(of_tags)
+        return self._named(swapped_differences(self._whole, swapped)) | self._means(swapped)
 
-    def _means(self, of_tags: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
-        """Return averages over tags, each of those where the metric of both sides is defined."""
-        if not of_tags:
+    def _means(self, swapped: NDArray[np.bool_]) -> dict[str, FloatArray]:
+        """Return differences of averages over tags.
+
+        A tag where one side is undefined is not in the average of that side alone, so that such
+        swaps are computed as they are.
+        """
+        if not self._tags:
             return {}
+        of_tags = [swapped_differences(of_tag, swapped[:, rows]) for rows, of_tag in self._tags]
         weighted = self._averaging.mean == "weighted"
         weights = np.array([len(rows) if weighted else 1 for rows, _ in self._tags])[:, None]
-        means = {}
+        means, partly = {}, np.zeros(len(swapped), bool)
         for name, kind in self._metrics.items():
             values = np.array([of_tag[kind] for of_tag in of_tags])
-            known = np.where(np.isnan(values), 0, weights)
+            never = np.array([of_tag[kind] for of_tag in self._never])[:, None]
+            partly |= (np.isnan(values) & ~never).any(0)
+            known = np.where(never, 0, weights)
             with np.errstate(invalid="ignore"):
-                means[f"{name}{PER_TAG}"] = (np.nan_to_num(values) * known).sum(0) / known.sum(0)
+                mean = (np.where(never, 0, values) * known).sum(0) / known.sum(0)
+            means[f"{name}{PER_TAG}"] = mean
+        if partly.any():
+            exact = swapped_differences(self._plain, swapped[partly])
+            for name, mean in means.items():
+                mean[partly] = exact[name]
         return means
 
     def _named(self, values: Mapping[str, _V]) -> dict[str, _V]:
@@ -275,13 +294,14 @@ def _fitted(observed: Observations, names: Sequence[str]) -> Statistic:
 
 def _exchanging(observed: Observations, names: Sequence[str]) -> list[Statistic]:
     """Return metrics of `METRICS`, each of the scores that a paired test of it exchanges."""
-    h = observed.ratings
-    ordered = [name for name in names if is_by_order(name, h[None], pooled=True)]
+    h, side = observed.ratings, observed.side
+    once = h if side is None else h[side == 0]  # each is there for both columns
+    ordered = [name for name in names if is_by_order(name, once[None], pooled=True)]
     return [
         agreement_statistic(observed.exchanged(by_order), h, chosen)
         for by_order, chosen in (
             ((True, ordered), (False, [name for name in names if name not in ordered]))
-            if observed.side is not None
+            if side is not None
             else ((True, names),)
         )
         if chosen

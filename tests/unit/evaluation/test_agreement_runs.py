@@ -21,7 +21,7 @@ from t2v_eval.inputs.tables import write_table
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report
 from t2v_eval.stats.metrics import kendall_tau_b
-from t2v_eval.stats.permutation import SwapStatistic
+from t2v_eval.stats.permutation import SwapStatistic, paired_permutation
 
 SCHEMA = json.loads(files("t2v_eval.report").joinpath("report.schema.json").read_text("utf-8"))
 
@@ -374,3 +374,41 @@ def test_swaps_of_rows_with_tags_are_those_of_each_swap(mean):
     assert not isinstance(
         paired_statistic_of(*columns, names, Averaging("fisher-z")), SwapStatistic
     ), "an average that is not linear is of each side"
+
+
+@pytest.mark.parametrize("mean", ["plain", "weighted"])
+def test_a_tag_where_one_column_is_constant_is_in_the_average_of_the_other(mean):
+    rng, n = np.random.default_rng(2), 700
+    human = rng.integers(0, 9, n).astype(float)
+    first, second = (human + rng.normal(scale=s, size=n) for s in (3.0, 3.1))
+    tags = {"constant": np.arange(n) < 5, "tied": np.arange(n) > 694, "large": np.arange(n) > 99}
+    first[:5], second[-5:] = 0.5, np.array([1, 1, 2, 1, 1])
+    columns = [Observations.of_rows(s, human[:, None], tags=tags) for s in (first, second)]
+    names, averaging = ["pearson", "tau_b"], Averaging(mean)
+    together = paired_statistic_of(*columns, names, averaging)
+    shown = [statistic_of(column, names, averaging)(np.arange(n)) for column in columns]
+    expected = {name: value - shown[1][name] for name, value in shown[0].items()}
+    assert isinstance(together, SwapStatistic)
+    assert together.observed() == pytest.approx(expected)
+    swapped = rng.random((20, n)) < 0.5
+    actual = together.differences(swapped)
+    for k, swap in enumerate(swapped):
+        sides = np.where(swap, np.arange(n) + n, np.arange(n))
+        values, others = together(sides), together((sides + n) % (2 * n))
+        for name in values:
+            assert actual[name][k] == pytest.approx(values[name] - others[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [40, 600])
+def test_where_people_tie_nothing_no_increasing_transformation_changes_p(n):
+    rng = np.random.default_rng(n)
+    human = rng.normal(size=n)
+    tags = {"some": np.arange(n) < 30, "others": np.arange(n) > 20}
+    scores, others = human + rng.normal(size=n), human + 1.2 * rng.normal(size=n)
+    p_values = []
+    for first in (scores, 1 / (1 + np.exp(-3 * scores))):
+        columns = [Observations.of_rows(s, human[:, None], tags=tags) for s in (first, others)]
+        statistic = paired_statistic_of(*columns, ["acc23"])
+        p_values.append(paired_permutation(statistic, n, permutations=300))
+    assert p_values[0] == p_values[1]
+    assert p_values[0].keys() == {"acc23", "acc23_per_tag"}

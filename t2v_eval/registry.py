@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from importlib import metadata
+from inspect import signature
 from typing import Any, Generic, TypeVar
 
 from t2v_eval.cards import (
@@ -166,15 +167,22 @@ class Registry(Generic[T, C]):
         """
         make = self.entry(card)
         arguments = {**card.args, **overrides}
+        more = f"; `t2v-eval list {self.what}s {card.name}` shows what is known of it"
+        taker = f"{self.what} {card.name!r}"
         try:
             return make(card=card, **arguments)
         except TypeError as error:
-            unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            if unknown is None or unknown[1] not in arguments:  # raised inside the class
+            unknown = _unknown_option(error)
+            if unknown not in arguments:  # raised inside the class
                 raise
-            more = f"; `t2v-eval list {self.what}s {card.name}` shows what is known of it"
-            taker, takes = f"{self.what} {card.name!r}", options_of(card)
-            raise InputError(unknown_argument(taker, unknown[1], takes, more)) from error
+            raise InputError(unknown_argument(taker, unknown, options_of(card), more)) from error
+        except InputError as error:
+            # A composed scorer hands the options that it does not know to the scorer within.
+            unknown = _unknown_option(error.__cause__)
+            takes = [name for name in signature(make).parameters if name != "card"]
+            if unknown in overrides and difflib.get_close_matches(unknown, takes, 1, 0.8):
+                raise InputError(unknown_argument(taker, unknown, takes, more)) from error
+            raise
 
     def create(self, name: str, **overrides: Any) -> T:
         """Build the object of a name; see `card` and `build`."""
@@ -347,3 +355,9 @@ models: Registry[Any, ModelCard] = Registry("model", "t2v_eval.backends", ModelC
 benchmarks: Registry[Any, BenchmarkCard] = Registry(
     "benchmark", "t2v_eval.benchmarks", BenchmarkCard
 )
+
+
+def _unknown_option(error: BaseException | None) -> str:
+    """Return the keyword argument that a call did not take; empty for other errors."""
+    named = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    return named[1] if isinstance(error, TypeError) and named else ""

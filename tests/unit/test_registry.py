@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import t2v_eval
 from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
 from t2v_eval.inputs.template import templates
@@ -312,3 +313,20 @@ def test_cards_follow_a_version_by_the_template_that_they_ask():
             template = template if card.kind == "vqa" else "plain"
             assert card.questions[card.follows] == card.args.get("template", template), card.name
     assert models.conventions() == ["t2v-3.0", "t2v-3.1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "meant"),
+    [
+        ("dsg", "questons", "model 'dsg' takes no `questons=`: did you mean `questions=`"),
+        ("dsg", "bacoff", "model 'gpt-4o' takes no `bacoff=`: did you mean `backoff=`"),
+        ("q-insight", "passs", "did you mean `passes=`"),
+        ("text-rendering", "taget", "model 'text-rendering' takes .* mean `target=`"),
+    ],
+)
+def test_a_misspelt_option_of_a_composed_scorer_is_its_own_or_that_of_the_scorer_within(
+    name, option, meant
+):
+    within = {"reader": "gpt-4o"} if name == "text-rendering" else {"vlm": "gpt-4o"}
+    with pytest.raises(InputError, match=meant):
+        t2v_eval.load(name, **within, api_key="k", **{option: 1})

@@ -328,9 +328,9 @@ def _of_suffix(path: Path | str, functions: Mapping[str, Callable[..., Any]]) ->
         return functions[suffix.lower()]
     except KeyError:
         *suffixes, last = functions
-        suffix = suffix or "nothing"
+        here = f"not {suffix!r}" if suffix else "and this name has no ending"
         raise TableError(
-            f"{path}: a table ends in {', '.join(suffixes)} or {last}, not {suffix!r}"
+            f"{path}: a table ends in {', '.join(suffixes)} or {last}, {here}"
         ) from None
 
 

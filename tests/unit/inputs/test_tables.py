@@ -77,7 +77,7 @@ def table(tmp_path, name, content):
         ("t.jsonl", '{"text": "a", "text": "b"}', r"row 1 \(line 1\).*the key 'text' occurs twice"),
         ("t.csv", b"\xff\xfea", "is not UTF-16 text in line 1, at byte 2"),
         ("t.xlsx", "", r"ends in .csv, .tsv, .jsonl, .json or .parquet, not '.xlsx'"),
-        ("t", "", r"ends in .csv, .tsv, .jsonl, .json or .parquet, not 'nothing'"),
+        ("t", "", r"ends in .csv, .tsv, .jsonl, .json or .parquet, and this name has no ending"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, name, content, message):

@@ -384,16 +384,21 @@ or 'yes-no' or 'yes-no-token'
             reserved: tokens that an answer may have.
 
         Raises:
-            MediaError: the frames of a video exceed the context.
+            MediaError: the image or the frames leave too few of the context.
         """
         used = self.prompt_builder.context_used(inputs.row)
         context = self.prompt_builder.context
         room = context - used - reserved
-        if inputs.frames and sum(map(len, shortest)) > room:
-            fewer = max(1, min(8, inputs.frames // 2))
+        if room < sum(map(len, shortest)) <= context - reserved:
+            taken = f"{used} of the {context} tokens that the model reads"
+            if inputs.frames:
+                fewer = max(1, min(8, inputs.frames // 2))
+                raise MediaError(
+                    f"its {inputs.frames} frames take {taken}, and leave no room for a question; "
+                    f"take fewer, for example `frames={fewer}`"
+                )
             raise MediaError(
-                f"its {inputs.frames} frames take {used} of the {context} tokens that the model "
-                f"reads, and leave no room for a question; take fewer, for example `frames={fewer}`"
+                f"it takes {taken}, and leaves no room for a question; use smaller images"
             )
         return room
 

@@ -22,11 +22,13 @@ from t2v_eval.backends.vlm.transformers_vision import VisionEncoder
 from t2v_eval.errors import (
     CheckpointError,
     InputError,
+    MediaError,
     MissingPackageError,
     T2VWarning,
     UnsupportedError,
 )
 from t2v_eval.registry import models
+from t2v_eval.scoring.plan import Block
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
@@ -281,6 +283,24 @@ def test_long_texts_are_cut_and_their_answers_are_not(scorer, images):
         assert scorer(images[0], long, template="visualgptscore").isfinite().all()
     with pytest.raises(InputError, match="leave no room"):
         scorer(images[0], "cat", question_template=long + "{}")
+
+
+def test_an_image_that_leaves_no_room_is_the_only_one_that_fails(tmp_path_factory):
+    """A large image has more tokens of this model; the question is as long for all."""
+    folder = save_tiny(tmp_path_factory, TINY["internvl"])
+    small, large = draw_image(0, (30, 30)), draw_image(1, (300, 300))
+    builder = load(folder).prompt_builder
+    lengths = [builder.image_inputs(image)["input_ids"].shape[1] for image in (small, large)]
+    question = sum(map(len, load(folder)._encode_question("", "")))
+    question += 4  # for the text
+    scorer = load(folder, context=lengths[0] + question, on_error="skip")
+    assert lengths[1] > lengths[0]
+    result = scorer.evaluate_blocks([Block([large, small], ["a"])], progress=False)
+    assert np.isnan(result.scores[0][:, 0]).tolist() == [True, False]
+    (reason,) = result.failures.values()
+    assert f"it takes {lengths[1]} of the {scorer.prompt_builder.context} tokens" in reason
+    with pytest.raises(MediaError, match="no room for a question; use smaller images"):
+        scorer.generate(large, "a", max_new_tokens=4)
 
 
 def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):

@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoProcessor
 from typing_extensions import override
 
-from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.errors import CheckpointError, InputError, UnsupportedError
 
 from ...common.images import crop_extreme
 from ...common.pretrained import untrusted_code_error
@@ -167,9 +167,20 @@ class RemoteCodeNetwork:
         return self.layout.head
 
     def generate(
-        self, input_ids: Tensor, max_new_tokens: int, do_sample: bool, **inputs: Tensor
+        self,
+        input_ids: Tensor,
+        max_new_tokens: int,
+        do_sample: bool,
+        num_return_sequences: int = 1,
+        return_dict_in_generate: bool = False,
+        **inputs: Tensor,
     ) -> Tensor:
         """Append the likeliest token, again and again, until the text ends."""
+        if do_sample or num_return_sequences > 1 or return_dict_in_generate:
+            raise UnsupportedError(
+                "the code of this model writes the likeliest text alone: use `temperature=0` and "
+                "`passes=1`"
+            )
         for _ in range(max_new_tokens):
             token = self.layout.logits(input_ids, inputs)[:, -1:].argmax(-1)
             input_ids = torch.cat([input_ids, token], 1)

@@ -21,7 +21,6 @@ from t2v_eval.errors import InputError
 from t2v_eval.inputs.media import Media, Roles
 from t2v_eval.registry import models
 from t2v_eval.scoring.generation import Digit, Writing, Written
-from t2v_eval.scoring.generation import Writer as WritingModel
 from t2v_eval.scoring.plan import Cells, Text, caption_text
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
@@ -53,7 +52,6 @@ vision-language model (`hf-vlm:...`), or one behind an API
             )
         super().__init__(card=replace(model.card, expects_size=None), **options)
         self.model_of_texts, self.writing = model, writing
-        self._writer: WritingModel = model
 
     @override
     def to(self, device: Any) -> LocalWriter:
@@ -69,10 +67,11 @@ vision-language model (`hf-vlm:...`), or one behind an API
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
-        self.model_of_texts.on_error = self.on_error
+        model: Any = self.model_of_texts.with_template()  # a copy: `on_error` is that of a caller
+        model.on_error = self.on_error
         media = [images[i] for i in cells[:, 0].tolist()]
         prompts = [caption_text(texts[j]) for j in cells[:, 1].tolist()]
-        for numbers, result in self._writer.write_passes(media, prompts, self.writing):
+        for numbers, result in model.write_passes(media, prompts, self.writing):
             where = np.array(numbers)
             if isinstance(result, str):
                 yield ScoreChunk(where, None, result)

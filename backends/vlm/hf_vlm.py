@@ -299,7 +299,7 @@ or 'yes-no' or 'yes-no-token'
         )
         newer = newer_than_tested("transformers") if self.reader.mode != "none" else ""
         if is_covered and not newer:
-            self._writes_behind_prefix = True
+            self.reader.writes_behind_prefix = True
         try:
             if newer or not is_covered:
                 fastest = self.sharing_mode

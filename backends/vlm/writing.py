@@ -82,7 +82,6 @@ class WritingScorer(PromptFrames):
     preprocess: Callable[..., MediaInputs]
     encode_images: Callable[[Sequence[MediaInputs]], Sequence[EncodedMedia]]
     _room: Callable[[MediaInputs, PromptTokens, int], int]
-    _writes_behind_prefix: bool | None = None  # None until it is tried
 
     @override
     def generate_texts(
@@ -133,8 +132,18 @@ class WritingScorer(PromptFrames):
     ) -> Iterator[tuple[list[int], list[list[Written]] | Failure]]:
         """Yield the numbers of some pairs with their texts, or of one pair with its failure.
 
-        The prompts about an image are in one batch, as far as the batch size allows.
+        The prompts about an image are in one batch, as far as the batch size allows. Between
+        batches, other threads may use the network, which keeps positions of what it read last.
         """
+
+        def write_locked(part: Sequence[tuple[Media, str]]) -> list[list[Written]]:
+            with self._lock:
+                return write(part)
+
+        def clear_locked() -> bool:
+            with self._lock:
+                return self._cache.clear()
+
         by_image: dict[str, list[int]] = {}
         for n, (image, _) in enumerate(pairs):
             by_image.setdefault(image.key, []).append(n)
@@ -147,7 +156,7 @@ class WritingScorer(PromptFrames):
             first = list(dict.fromkeys(keys))[:images]
             window = order[start : start + sum(key in first for key in keys)]
             listed = [pairs[n] for n in window]
-            for part, texts in self.batch.run_adaptive(listed, write, self._cache.clear):
+            for part, texts in self.batch.run_adaptive(listed, write_locked, clear_locked):
                 yield window[part], texts
             start += len(window)
 
@@ -220,9 +229,9 @@ class WritingScorer(PromptFrames):
 
         It is tried once where the tests do not cover the network.
         """
-        if self._writes_behind_prefix is None:
-            self._writes_behind_prefix = self._try_prefix()
-        return self._writes_behind_prefix
+        if self.reader.writes_behind_prefix is None:
+            self.reader.writes_behind_prefix = self._try_prefix()
+        return self.reader.writes_behind_prefix
 
     def _try_prefix(self) -> bool:
         """Return whether two prompts get the same logits behind a shared prefix."""
@@ -337,11 +346,13 @@ class WritingScorer(PromptFrames):
     def _new_tokens(self, inputs: Row, writing: Writing, seed: str = "") -> list[list[int]]:
         """Return the tokens that the model writes after each row, `passes` lists for each."""
         padding = self._head.padding_ids
-        options: dict[str, Any] = {"suppress_tokens": padding} if padding else {}
+        # The settings of a checkpoint may ask for several beams of each text, and for more.
+        options: dict[str, Any] = {"num_return_sequences": writing.passes}
+        options |= {"return_dict_in_generate": False}
+        options |= {"suppress_tokens": padding} if padding else {}
         if writing.temperature:
             options |= {"temperature": writing.temperature}
             options |= {"top_p": writing.top_p, "top_k": writing.top_k}
-            options["num_return_sequences"] = writing.passes
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=writing.temperature > 0):
             if writing.temperature:
@@ -375,7 +386,7 @@ class WritingScorer(PromptFrames):
         end = next(
             (n for n, token in enumerate(tokens) if token in self._end_tokens()), len(tokens)
         )
-        text = self.prompt_builder.decode(tokens)
+        text = self.prompt_builder.decode(tokens[:end])  # any token may pad the rest
         digits = None
         if writing.grades:
             digits = self._digits(question, prefill, tokens[:end], writing.grades)

@@ -181,6 +181,7 @@ class HiddenStateReader:
         self.modes = [*modes, "none"] if share else ["none"]
         self.mode = self.modes[0]
         self.batches_images = self.mode != "none"
+        self.writes_behind_prefix: bool | None = None  # None until `WritingScorer` has tried it
 
     def encode_media(self, inputs: Sequence[MediaInputs]) -> list[EncodedMedia]:
         """Return images and videos with their features, which replace their pixels.

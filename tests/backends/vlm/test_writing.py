@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,8 @@ def test_texts_behind_a_shared_prefix_are_those_of_prompts_read_as_a_whole(
         {"prefill_chunk_size": 4},
         {"use_cache": False},
         {"min_new_tokens": 3, "suppress_tokens": [5, 6, 7], "bad_words_ids": [[9, 10]]},
+        {"return_dict_in_generate": True, "output_scores": True},
+        {"num_return_sequences": 3, "do_sample": True},
     ],
     ids=lambda settings: next(iter(settings)),
 )
@@ -165,6 +169,61 @@ def test_probabilities_of_digits_behind_a_prefix_are_those_of_the_whole(folder, 
             assert first.probabilities == pytest.approx(second.probabilities, rel=1e-4)
 
 
+def test_beams_that_a_checkpoint_returns_are_no_texts_of_other_prompts(folder, images):
+    """One text of each prompt is asked for, the best."""
+    best, all_beams = load(folder), load(folder)
+    best.network.generation_config.num_beams = 3
+    all_beams.network.generation_config.num_beams = 3
+    all_beams.network.generation_config.num_return_sequences = 3
+    for writing in (WRITINGS["likeliest"], WRITINGS["sampled"]):
+        texts = [write(scorer, images, PROMPTS, writing) for scorer in (best, all_beams)]
+        assert texts[0] == texts[1]
+
+
+def test_a_text_that_ends_before_others_of_its_batch_holds_no_padding(folder):
+    """Also where the padding is a token of text, as it is in some checkpoints."""
+    scorer = load(folder)
+    images = [open_media(draw_image(n, (60, 40))) for n in range(6)]
+    expected = write(scorer, images, PROMPTS[:2], Writing(6))
+    tokens = scorer.prompt_builder.encode
+    ends = {tokens(text.text)[3] for (text,) in expected[:4] if len(tokens(text.text)) > 3}
+    settings = scorer.network.generation_config
+    settings.eos_token_id, settings.pad_token_id = [*ends, *range(60, 160)], tokens("cat")[0]
+    together = write(scorer, images, PROMPTS[:2], Writing(6))
+    alone = [write(scorer, [i], [p], Writing(6))[0] for i in images for p in PROMPTS[:2]]
+    assert together == alone
+    lengths = {len(tokens(text.text)) for (text,) in together}
+    assert len(lengths) > 1, "some end before others"
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_no_other_thread_uses_the_network_while_it_writes(share, folder, images, monkeypatch):
+    """The network keeps positions of what it read last, which another call would change."""
+    scorer = load(folder, share=share, batch_size=1)
+    other, generate, writing = scorer.with_template(), scorer.network.generate, []
+
+    def is_free():
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(take_and_give_back, other._lock).result()
+
+    def watched(**inputs):
+        writing.append(is_free())
+        return generate(**inputs)
+
+    monkeypatch.setattr(scorer.network, "generate", watched)
+    with torch.inference_mode():
+        between = [is_free() for _ in scorer.write_passes(images, PROMPTS, Writing(2))]
+    assert writing == [False] * len(PROMPTS)
+    assert between == [True] * len(PROMPTS)
+
+
+def take_and_give_back(lock):
+    taken = lock.acquire(blocking=False)
+    if taken:
+        lock.release()
+    return taken
+
+
 def wrong_positions(network, offsets):
     network.rope_deltas = torch.full((len(offsets), 1), 9)
 
@@ -181,18 +240,30 @@ def test_a_network_that_writes_otherwise_behind_a_prefix_reads_prompts_as_a_whol
 ):
     folder = save_tiny(tmp_path_factory, TINY["qwen2_5_vl"])
     scorer, whole = load(folder), load(folder, share=False)
-    scorer._writes_behind_prefix = None  # as for classes that no test covers
+    scorer.reader.writes_behind_prefix = None  # as for classes that no test covers
     monkeypatch.setattr(prefix, name, fault)
     for writing in WRITINGS.values():
         assert write(scorer, images, PROMPTS, writing) == write(whole, images, PROMPTS, writing)
-    assert scorer._writes_behind_prefix is False
+    assert scorer.reader.writes_behind_prefix is False
+
+
+def test_a_network_is_tried_once_for_all_copies(tmp_path_factory, monkeypatch):
+    scorer = load(save_tiny(tmp_path_factory, TINY["qwen3_5"]))
+    tries = []
+    attempt = type(scorer)._try_prefix
+    monkeypatch.setattr(
+        type(scorer), "_try_prefix", lambda self: tries.append(self) or attempt(self)
+    )
+    for _ in range(3):
+        scorer.generate([draw_image(0, (60, 40))] * 2, PROMPTS[:2], max_new_tokens=2)
+    assert len(tries) == 1
 
 
 def test_too_little_memory_says_nothing_about_prefixes(tmp_path_factory, images, monkeypatch):
     writing = Writing(4, temperature=1.0)
     scorer = load(save_tiny(tmp_path_factory, TINY["qwen2_5_vl"]))
     expected = write(scorer, images, PROMPTS, writing)
-    scorer._writes_behind_prefix = None
+    scorer.reader.writes_behind_prefix = None
 
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -201,9 +272,9 @@ def test_too_little_memory_says_nothing_about_prefixes(tmp_path_factory, images,
         patch.setattr(scorer.network, "generate", full)
         with pytest.raises(AssertionError, match="memory of cpu"):
             write(scorer, images, PROMPTS, writing)
-    assert scorer._writes_behind_prefix is None
+    assert scorer.reader.writes_behind_prefix is None
     assert write(scorer, images, PROMPTS, writing) == expected
-    assert scorer._writes_behind_prefix is True
+    assert scorer.reader.writes_behind_prefix is True
 
 
 def test_rope_that_depends_on_the_length_reads_prompts_as_a_whole(tmp_path_factory, images):

@@ -15,9 +15,10 @@ from helpers.toy import draw_image
 from safetensors.torch import save_file
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError, InputError, MediaError
-from t2v_eval.inputs.media import Video
+from t2v_eval.errors import CheckpointError, InputError, MediaError, UnsupportedError
+from t2v_eval.inputs.media import Video, open_media
 from t2v_eval.inputs.template import wrapper
+from t2v_eval.scoring.generation import Writing
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
@@ -95,6 +96,9 @@ def check_own_code(name, folder, by_hand, images):
     message = scorer.explain(images[0], TEXTS[0])[0][0]
     assert message.score == pytest.approx(expected[0][0], rel=1e-5)
     assert len(scorer.generate(images[0], "What is this?", max_new_tokens=3)) == 1
+    for more in (Writing(3, temperature=1.0), Writing(3, temperature=1.0, passes=2)):
+        with pytest.raises(UnsupportedError, match="writes the likeliest text alone"):
+            list(scorer.write_passes([open_media(images[0])], ["What is this?"], more))
     whole = scorer(images, TEXTS, template="visualgptscore")
     assert whole.isfinite().all()
     before = scorer.id

@@ -220,6 +220,7 @@ def test_a_small_model_is_a_judge_that_the_store_remembers(vlm, tmp_path):
     table = judge({"outputs": {"style": {**STYLE, "pattern": "(.*)", "values": {"x": 1.0}}}})
     scorer = card_of(table, vlm=vlm, on_error="skip", store=store)
     assert scorer([draw_image(1)], ["a cat"]).isnan().all(), "a random model states no grade"
+    assert vlm.on_error == "raise", "that of the judge is its own"
     (detail,) = {row.detail for row in store.rows() if '"text"' in (row.detail or "")}
     assert json.loads(detail)["written"][0]["text"], "its text is kept all the same"
 

@@ -67,10 +67,14 @@ def measure(folder: Path, title: str, build: Callable[[Path], None]) -> None:
         lambda: log_probabilities(together, image),
         lambda: log_probabilities(alone, image),
     )
-    asked = [question.question for question in questions()]
+    all_prompts = [question.question for question in questions()]
     for what, prompts, writing in (
-        (f"{len(asked)} replies of {TOKENS} tokens", asked, Writing(TOKENS)),
-        (f"{PASSES} sampled replies", asked[:1], Writing(TOKENS, temperature=1.0, passes=PASSES)),
+        (f"{len(all_prompts)} replies of {TOKENS} tokens", all_prompts, Writing(TOKENS)),
+        (
+            f"{PASSES} sampled replies",
+            all_prompts[:1],
+            Writing(TOKENS, temperature=1.0, passes=PASSES),
+        ),
     ):
         side_by_side(
             f"{title}, {what} together against prompts read as a whole",

@@ -120,7 +120,7 @@ def test_an_image_is_read_once_for_all_its_prompts(folder):
     scorer = load(folder)
     images = [open_media(draw_image(n, (60, 40))) for n in range(scorer.image_batch.value + 2)]
     media = images * len(PROMPTS)
-    asked = [prompt for prompt in PROMPTS for _ in images]
+    listed_prompts = [prompt for prompt in PROMPTS for _ in images]
     encode = scorer.prompt_builder.tokenize
     prompts = [encode(prompt, "").prompt for prompt in PROMPTS]
     begin = next(n for n in range(99) if len({tuple(p[: n + 1]) for p in prompts}) > 1)
@@ -138,7 +138,7 @@ def test_an_image_is_read_once_for_all_its_prompts(folder):
     ):
         with torch.inference_mode():
             tokens = count_tokens(
-                scorer, lambda w=writing: list(scorer.write_passes(media, asked, w))
+                scorer, lambda w=writing: list(scorer.write_passes(media, listed_prompts, w))
             )
         assert tokens == expected
 
@@ -170,7 +170,7 @@ def test_probabilities_of_digits_behind_a_prefix_are_those_of_the_whole(folder, 
 
 
 def test_beams_that_a_checkpoint_returns_are_no_texts_of_other_prompts(folder, images):
-    """One text of each prompt is asked for, the best."""
+    """One text of each prompt is listed_prompts for, the best."""
     best, all_beams = load(folder), load(folder)
     best.network.generation_config.num_beams = 3
     all_beams.network.generation_config.num_beams = 3

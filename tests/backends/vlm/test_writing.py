@@ -170,7 +170,7 @@ def test_probabilities_of_digits_behind_a_prefix_are_those_of_the_whole(folder, 
 
 
 def test_beams_that_a_checkpoint_returns_are_no_texts_of_other_prompts(folder, images):
-    """One text of each prompt is listed_prompts for, the best."""
+    """One text of each prompt is asked for, the best."""
     best, all_beams = load(folder), load(folder)
     best.network.generation_config.num_beams = 3
     all_beams.network.generation_config.num_beams = 3

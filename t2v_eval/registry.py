@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from importlib import metadata
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Generic, TypeVar
 
 from t2v_eval.cards import (
@@ -179,10 +179,10 @@ class Registry(Generic[T, C]):
         except InputError as error:
             # A composed scorer hands the options that it does not know to the scorer within.
             unknown = _unknown_option(error.__cause__)
-            takes = [name for name in signature(make).parameters if name != "card"]
-            if unknown in overrides and difflib.get_close_matches(unknown, takes, 1, 0.8):
-                raise InputError(unknown_argument(taker, unknown, takes, more)) from error
-            raise
+            takes = _named_options(make) if unknown in overrides else []
+            if not difflib.get_close_matches(unknown, takes, 1, 0.8):
+                raise
+            raise InputError(unknown_argument(taker, unknown, takes, more)) from error
 
     def create(self, name: str, **overrides: Any) -> T:
         """Build the object of a name; see `card` and `build`."""
@@ -361,3 +361,10 @@ def _unknown_option(error: BaseException | None) -> str:
     """Return the keyword argument that a call did not take; empty for other errors."""
     named = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     return named[1] if isinstance(error, TypeError) and named else ""
+
+
+def _named_options(make: Callable[..., Any]) -> list[str]:
+    """Return the keyword arguments that a class or function names itself."""
+    named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    parameters = signature(make).parameters.values()
+    return [p.name for p in parameters if p.kind in named and p.name != "card"]

@@ -47,7 +47,7 @@ RTOL = 1e-12
 
 _BATCH = 50  # swaps that are computed together; divides EARLY_LOOK
 _PART = 1 << 16  # tosses of a coin that are drawn together
-_KEPT = 1 << 14  # parts of them in memory, 134 MB
+_MAX_PARTS = 1 << 14  # parts of them in memory, 134 MB
 
 K = TypeVar("K", bound=Hashable)
 
@@ -156,14 +156,14 @@ def paired_permutation(
         if not exact and len(swapped) == EARLY_LOOK and _decided_early(observed, swapped):
             break
     p_values = {}
-    for name, found in observed.items():
+    for name, actual in observed.items():
         differences = _abs_differences(swapped, name)
-        if math.isnan(found.value) or 2 * len(differences) < len(swapped):
+        if math.isnan(actual.value) or 2 * len(differences) < len(swapped):
             p_values[name] = math.nan
         elif exact:
-            p_values[name] = found.count_extreme(differences) / len(differences)
+            p_values[name] = actual.count_extreme(differences) / len(differences)
         else:
-            p_values[name] = _random_swap_p(differences, found, n)
+            p_values[name] = _random_swap_p(differences, actual, n)
     return p_values
 
 
@@ -217,12 +217,12 @@ def _decided_early(
     observed: Mapping[str, _Observed], swapped: Sequence[Mapping[str, float]]
 ) -> bool:
     """Return whether each metric is clearly null, clearly different, or undefined."""
-    for name, found in observed.items():
+    for name, actual in observed.items():
         differences = _abs_differences(swapped, name)
-        if math.isnan(found.value) or 2 * len(differences) < len(swapped):
+        if math.isnan(actual.value) or 2 * len(differences) < len(swapped):
             continue
-        null = found.count_extreme(differences) >= CLEARLY_NULL * len(differences)
-        if not (null or abs(found.value) > CLEARLY_DIFFERENT * _rms(differences) > 0):
+        null = actual.count_extreme(differences) >= CLEARLY_NULL * len(differences)
+        if not (null or abs(actual.value) > CLEARLY_DIFFERENT * _rms(differences) > 0):
             return False
     return True
 
@@ -279,7 +279,7 @@ def observed_differences(statistic: Statistic | SwapStatistic, n: int) -> Mappin
     >>> observed_differences(lambda i: {"right": int(correct[i].sum())}, 3)
     {'right': 1}
     """
-    return {name: found.value for name, found in _observed(statistic, n).items()}
+    return {name: actual.value for name, actual in _observed(statistic, n).items()}
 
 
 def _observed(statistic: Statistic | SwapStatistic, n: int) -> Mapping[str, _Observed]:
@@ -355,7 +355,8 @@ def subtract(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
     array([0.  , 0.25])
     """
     difference = first - second
-    scale = np.nanmax(np.abs([first, second]), initial=0.0)
+    sides = np.abs([first, second])
+    scale = sides.max(initial=0.0, where=np.isfinite(sides))
     return np.where(np.abs(difference) <= RTOL * scale, 0, difference)
 
 
@@ -378,7 +379,7 @@ class _Tosses:
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._kept: list[NDArray[np.uint8]] = []
+        self._bits: list[NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
     def swaps(self, n: int, count: int) -> Iterator[NDArray[np.bool_]]:
@@ -398,11 +399,11 @@ class _Tosses:
             parts, size = [joined[whole * n :]], size - whole * n
 
     def _parts(self) -> Iterator[NDArray[np.bool_]]:
-        for number in range(_KEPT):
+        for number in range(_MAX_PARTS):
             with self._lock:
-                if number == len(self._kept):
-                    self._kept.append(np.packbits(_draw(self._rng)))
-            yield np.unpackbits(self._kept[number]).view(np.bool_)
+                if number == len(self._bits):
+                    self._bits.append(np.packbits(_draw(self._rng)))
+            yield np.unpackbits(self._bits[number]).view(np.bool_)
         rng = copy.deepcopy(self._rng)  # behind the last toss that is kept
         while True:
             yield _draw(rng)

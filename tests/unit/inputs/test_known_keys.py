@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -64,20 +63,6 @@ class PairByKey(PreferenceMixin):
             assert isinstance(pair, ImageGroup)
             first, second = map(of_key, pair.images)
             yield ScoreChunk(np.array([n]), torch.tensor([float(first > second)]))
-
-
-@pytest.fixture
-def opened(monkeypatch):
-    """How often each file was opened for reading, by name."""
-    counts = Counter()
-    original = regular_file.open_regular
-
-    def counting(path):
-        counts[path.name] += 1
-        return original(path)
-
-    monkeypatch.setattr(regular_file, "open_regular", counting)
-    return counts
 
 
 @pytest.fixture

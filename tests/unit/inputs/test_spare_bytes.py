@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +15,6 @@ from t2v_eval.errors import MediaError
 from t2v_eval.inputs import media as media_module
 from t2v_eval.inputs.decode_budget import BUDGET, VARIABLE, Budget, spare_bytes
 from t2v_eval.inputs.media import decode, open_media
-from t2v_eval.utils import regular_file
 
 MIB = 1 << 20
 
@@ -27,21 +25,6 @@ def small(monkeypatch):
     monkeypatch.setenv(VARIABLE, "4")
     assert spare_bytes() == MIB
     return Budget()
-
-
-@pytest.fixture
-def opened(monkeypatch):
-    """How often each file was opened for reading, by name."""
-    gc.collect()
-    counts = Counter()
-    original = regular_file.open_regular
-
-    def counting(path):
-        counts[path.name] += 1
-        return original(path)
-
-    monkeypatch.setattr(regular_file, "open_regular", counting)
-    return counts
 
 
 def drawn(folder, count, side=12):

@@ -194,7 +194,7 @@ def test_holm_rejects_what_the_steps_reject():
 @pytest.mark.parametrize(("part", "kept"), [(8, 1000), (16, 3), (1 << 16, 1000)])
 def test_swaps_that_are_kept_are_those_drawn_one_by_one(monkeypatch, part, kept):
     monkeypatch.setattr(permutation, "_PART", part)
-    monkeypatch.setattr(permutation, "_KEPT", kept)
+    monkeypatch.setattr(permutation, "_MAX_PARTS", kept)
     tosses = permutation._Tosses(5)
     for n, count in ((19, 3), (19, 7), (3, 40), (50, 2), (16, 4), (1, 9), (19, 7)):
         rng = np.random.default_rng(5)
@@ -212,3 +212,8 @@ def test_tests_of_other_numbers_of_items_draw_no_more(monkeypatch):
         sign_flip(differences[:n], permutations=500)
         paired_permutation(mean_of(np.append(differences, differences)[: 2 * n]), n, permutations=9)
     assert len(drawn) == -(-2000 * 500 // permutation._PART)
+
+
+def test_a_swap_with_an_infinite_metric_leaves_other_differences_as_they_are():
+    first, second = np.array([np.inf, 0.5, np.nan]), np.array([0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(permutation.subtract(first, second), [np.inf, 0.25, np.nan])

@@ -74,7 +74,8 @@ class ScoringQueue:
         scorer: the scorer; errors of cells are skipped, so that no request disturbs another.
         waiting: requests that may wait; further ones are refused.
         max_cells: cells up to which requests are scored together.
-        observe: called with the number of requests of each batch and its results.
+        observe: called with the number of requests of each batch and its results, before the
+                futures have them.
 
     >>> import t2v_eval
     >>> from PIL import Image
@@ -149,8 +150,7 @@ class ScoringQueue:
 
     def _work(self) -> None:
         while jobs := self._next_jobs():
-            results = self._score(jobs)
-            self._observe(len(jobs), results)
+            self._score(jobs)
 
     def _next_jobs(self) -> list[_Job]:
         """Wait for requests, and return the first one and those that go with it; [] at the end."""
@@ -180,21 +180,25 @@ class ScoringQueue:
         self._jobs = deque(waiting)
         return batch
 
-    def _score(self, jobs: Sequence[_Job]) -> list[JobResult]:
+    def _score(self, jobs: Sequence[_Job]) -> None:
         """Score requests together; where that raises, one by one."""
         try:
             results = self._score_together(jobs)
         except Exception as error:  # of code of users and libraries
             if len(jobs) > 1:
-                return [result for job in jobs for result in self._score([job])]
+                for job in jobs:
+                    self._score([job])
+                return
             if not isinstance(error, T2VError):
                 LOG.exception("%r failed", self.scorer.name)
                 error = ScoringError(f"{self.scorer.name!r} failed ({type(error).__name__})")
+            self._observe(1, [])
             jobs[0].future.set_exception(error)
-            return []
+            return
+        # Before the clients have their answers, so that they find them counted.
+        self._observe(len(jobs), results)
         for job, result in zip(jobs, results, strict=True):
             job.future.set_result(result)
-        return results
 
     def _score_together(self, jobs: Sequence[_Job]) -> list[JobResult]:
         scorer, scorer_id = self.scorer, self.default_id

@@ -14,8 +14,10 @@ from helpers.toy import ToyEmbedding, draw_image, expected
 from prometheus_client.parser import text_string_to_metric_families
 
 from t2v_eval.cards import ModelCard
+from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.server.batching import ScoringQueue
 from t2v_eval.server.requests import ServerLimits
 
 IMAGES = [draw_image(seed) for seed in range(3)]
@@ -331,6 +333,23 @@ def test_answers_are_as_openapi_describes_them(server):
     assert set(document["paths"]) == described
     assert all(path in page.text for path in described)
     assert "<script" not in page.text and "http" not in page.text.replace("HTTP", "")
+
+
+@pytest.mark.parametrize("scorer", [ToyEmbedding(card=named("toy")), Broken()])
+def test_a_batch_is_counted_before_its_requests_are_answered(scorer):
+    """A client that has its answer and asks for the metrics finds its request counted."""
+    batches, submitted = [], threading.Event()
+
+    def observe(requests, results):
+        assert submitted.wait(60)
+        batches.append((requests, [result.scores[0].size for result in results], future.done()))
+
+    queue = ScoringQueue(scorer, observe=observe)
+    future = queue.submit([Block.of(IMAGES[0], TEXTS)])
+    submitted.set()
+    queue.close()
+    cells = [] if isinstance(scorer, Broken) else [2]
+    assert batches == [(1, cells, False)] and future.done()
 
 
 def test_metrics_count_requests_cells_and_batches():

@@ -22,9 +22,15 @@ OPERATIONS = ("mean", "min", "product", "sqrt")
 MORE_TOKENS = "pass a larger `max_new_tokens=`"
 # No part of another number: ".*" before it would take the 1 of 14, and the 3 of 3-4.
 NUMBER = r"(?<!\d)(?<!\d[.,/-])(?P<number>-?[0-9]+(?:\.[0-9]+)?)(?![\d.,]*\d)(?!\s*[%°])"
-# A number is the last of its line, or the last before a tag; marks may follow, and "/5" of a scale.
-_LINE_END = r"[ \t]*+(?:(?:/|out of)[ \t]*{top:g}(?:\.0+)?\b)?[*_`\"'.,;)\]|\\ \t]*+(?=[\r\n<]|\Z)"
-_PATH = re.compile(r"([A-Za-z_][\w ]*)((?:\.[A-Za-z_][\w ]*)*)(?:\[(\d+)\])?")
+# What is read is the last of its line, or the last before a tag; marks may follow.
+_LINE_END = r"[*_`\"'.,;)\]|\\ \t]*+(?=[\r\n<]|\Z)"
+_SCALE = r"[ \t]*+(?:(?:/|out of)[ \t]*{top:g}(?:\.0+)?\b)?"  # may stand behind a number, as "/5"
+_NUMBER_END = r"(?:(?<![0-9])|(?![\d.,]*\d))"  # what a pattern ends with is no part of a number
+_LETTER = "[0-9A-Za-z\u00c0-\u058f]"  # of scripts with spaces between words
+_WORD_EDGE = f"(?:(?<!{_LETTER})|(?!{_LETTER}))"
+_BLANK = ("", "  ", "\n", "a 1")  # what is no label matches nothing or white space in one of them
+_NAME = r"[^.\[\]$/\s][^.\[\]]*"
+_PATH = re.compile(rf"({_NAME})((?:\.{_NAME})*)(?:\[(\d+)\])?")
 _TAG = re.compile(r"<answer>(.*)</answer>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
 
@@ -37,11 +43,12 @@ class Output:
         name: its name.
         range: its least and greatest value.
         pattern: a regular expression, in which ``{number}`` stands for the number; where the
-            pattern ends with it, so does the line or the tag. Several matches must agree. What
-            stands before it is a label; without one, the pattern is the whole answer.
+            pattern ends with it, or with the number of a scale, so does the line or the tag.
+            Several matches must agree. What stands before it is a label; without one, the pattern
+            is the whole answer. The first group of `values` and `points` is read in the same way.
         json: where it is in a JSON object, such as ``score[0]`` or ``grades.style``.
         values: what phrases in the first group of `pattern`, or at `json`, mean, instead of a
-            number.
+            number; whole words of any case.
         none: a phrase in the place of the number which says that the grade does not apply.
         rescale: the range onto which `range` is mapped; as it is by default.
         points: whether it is the mean of a list of grades, one for each line of the text but the
@@ -81,12 +88,19 @@ class Output:
             raise InputError(f"a value is {outside[0]:g}, and `range` is {list(self.range)}")
         if self.values and self.points:
             raise InputError("it has `values` or `points`, one of them")
+        self._check_phrases()
         if bool(self.pattern) == bool(self.json):
             raise InputError("it needs `pattern` or `json`, one of them")
         if self.json and not _PATH.fullmatch(self.json):
-            raise InputError(f"json = {self.json!r}; use NAME or NAME[0]")
+            raise InputError(f"json = {self.json!r}; use NAME, NAME.NAME or NAME[0]")
         if self.pattern:
             self._check_pattern()
+
+    def _check_phrases(self) -> None:
+        meanings: dict[str, float | None] = {_folded(self.none): None} if self.none else {}
+        for phrase, value in self.values.items():
+            if meanings.setdefault(_folded(phrase), value) != value:
+                raise InputError(f"the phrase {phrase!r} means several grades; case does not count")
 
     def _check_pattern(self) -> None:
         has_number = "{number}" in self.pattern
@@ -96,11 +110,17 @@ class Output:
                 f"pattern = {self.pattern!r} has {'a' if has_number else 'no'} place for a number, "
                 f"{{number}}; {remedy}"
             )
+        if self.pattern.count("{number}") > 1:
+            raise InputError(
+                f"pattern = {self.pattern!r} has several places for a number; write {{number}} "
+                "once, as in '(?:Score|Grade): {number}'"
+            )
         if re.search(r"\(\?P<(?:number|none)>", self.pattern):
             raise InputError(f"pattern = {self.pattern!r} names a group as {{number}} does")
         try:
             groups = self._regex().groups
-            self._label()
+            if has_number:
+                re.compile(self.pattern.partition("{number}")[0])
         except re.error as error:
             raise InputError(
                 f"pattern = {self.pattern!r} is not valid, or not where it ends before {{number}}: "
@@ -110,16 +130,32 @@ class Output:
             raise InputError(f"pattern = {self.pattern!r} has no group (...) for what is read")
 
     def _regex(self) -> re.Pattern[str]:
-        number, pattern = NUMBER, self.pattern
-        if pattern.endswith("{number}"):
-            number += _LINE_END.format(top=self.range[1])
+        if "{number}" not in self.pattern:
+            return re.compile(self._phrase_pattern(), re.IGNORECASE)
+        before, _, behind = self.pattern.partition("{number}")
+        number = NUMBER if behind else NUMBER + _SCALE.format(top=self.range[1]) + _LINE_END
         if self.none:
             number = rf"(?:{number}|(?P<none>{re.escape(self.none)})(?!\w)(?![^\n<]*\d))"
-        return re.compile(pattern.replace("{number}", number), re.IGNORECASE)
+        end = _NUMBER_END + (_LINE_END if behind[-1:].isdigit() else "") if behind else ""
+        return re.compile(f"{before}{number}{behind}{end}", re.IGNORECASE)
 
-    def _label(self) -> re.Pattern[str]:
-        """Return the part of the pattern before the number."""
-        return re.compile(self.pattern.partition("{number}")[0], re.IGNORECASE)
+    def _phrase_pattern(self) -> str:
+        """Return the pattern whose first group is made of whole words."""
+        first, last = _first_group(self.pattern)
+        group, behind = self.pattern[first:last], self.pattern[last:]
+        end = _WORD_EDGE if behind[:1] not in ("*", "+", "?", "{") else ""
+        end += "" if behind else _LINE_END
+        return f"{self.pattern[:first]}{_WORD_EDGE}{group}{end}{behind}"
+
+    def _label(self) -> re.Pattern[str] | None:
+        """Return the part of the pattern before what is read; None where that is no pattern."""
+        before = self.pattern.partition("{number}")[0]
+        if before == self.pattern:
+            before = self.pattern[: _first_group(self.pattern)[0]]
+        try:
+            return re.compile(before, re.IGNORECASE)
+        except re.error:  # the group is within another
+            return None
 
     def read(self, answer: str, fields: Any = None, points: int = 0) -> float | None:
         """Return the grade in an answer, rescaled; None where it does not apply.
@@ -140,7 +176,7 @@ class Output:
             value = float(number) if number else self._phrase(match)
         if self.points:
             return self._mean(value, points)
-        if self.none and isinstance(value, str) and value.casefold() == self.none.casefold():
+        if self.none and isinstance(value, str) and _folded(value) == _folded(self.none):
             return None
         return self._scaled(self._value_of(value))
 
@@ -150,7 +186,8 @@ class Output:
         if not matches:
             raise ScoringError(f"states no {self.name}")
         if len(matches) < places:
-            raise ScoringError(f"states {self.name} several times, not each time as a number alone")
+            alone = "a number alone" if "{number}" in self.pattern else "a phrase of its own"
+            raise ScoringError(f"states {self.name} several times, not each time as {alone}")
         if len({self._stated(match) for match in matches}) > 1:
             stated = " and ".join(dict.fromkeys(map(str, map(self._stated, matches))))
             raise ScoringError(f"states several values of {self.name}: {stated[:80]}")
@@ -158,15 +195,18 @@ class Output:
 
     def _places(self, answer: str) -> tuple[list[re.Match[str]], int]:
         """Return all matches, and the number of places where their label stands."""
-        regex = self._regex()
-        if "{number}" in self.pattern:
-            label = self._label()
-            if label.fullmatch(""):
-                start, end = len(answer) - len(answer.lstrip()), len(answer.rstrip())
-                whole = regex.fullmatch(answer, start, end)
-                return [] if whole is None else [whole], 1
-            return list(regex.finditer(answer)), len(label.findall(answer))
-        return list(regex.finditer(answer)), 0
+        regex, label = self._regex(), self._label()
+        if label is None:
+            return list(regex.finditer(answer)), 0
+        if any(not match[0].strip() for text in _BLANK for match in label.finditer(text)):
+            start, end = len(answer) - len(answer.lstrip()), len(answer.rstrip())
+            if (whole := regex.fullmatch(answer, start, end)) is None:
+                raise ScoringError(
+                    f"states no {self.name}: its pattern has no label before it, so that it must "
+                    "match the whole answer"
+                )
+            return [whole], 1
+        return list(regex.finditer(answer)), len(label.findall(answer))
 
     def _phrase(self, match: re.Match[str]) -> str:
         return " ".join((match.groupdict().get("none") or match[1] or "").split())
@@ -178,8 +218,9 @@ class Output:
     def _value_of(self, stated: Any) -> float:
         """Return the number that is stated, or that a phrase stands for."""
         if self.values:
+            word = json.dumps(stated) if type(stated) in (bool, int) else stated
             for phrase, value in self.values.items():
-                if isinstance(stated, str) and _folded(stated) == _folded(phrase):
+                if isinstance(word, str) and _folded(word) == _folded(phrase):
                     return value
             raise ScoringError(
                 f"states {str(stated)[:40]!r} as {self.name}, which is none of its values"
@@ -318,6 +359,28 @@ def _check_lengths(fields: Mapping[str, Any], outputs: Sequence[Output]) -> None
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, list) and len(value) != count:
             raise ScoringError(f"states {len(value)} grades in {name}, and {count} are asked")
+
+
+def _first_group(pattern: str) -> tuple[int, int]:
+    """Return where the first group (...) of a pattern begins and ends; 0 and 0 without one."""
+    first, depth, class_start = -1, 0, -1
+    for match in re.finditer(r"\\.|[\[\]()]", pattern, re.DOTALL):
+        mark, place = match[0], match.start()
+        if class_start >= 0:
+            if mark == "]" and pattern[class_start + 1 : place] not in ("", "^"):
+                class_start = -1
+        elif mark == "[":
+            class_start = place
+        elif mark == "(":
+            is_group = pattern[place + 1 : place + 2] != "?" or pattern.startswith("(?P<", place)
+            if first < 0 and is_group:
+                first, depth = place, 0
+            depth += 1
+        elif mark == ")":
+            depth -= 1
+            if first >= 0 and not depth:
+                return first, match.end()
+    return 0, 0
 
 
 def _folded(phrase: str) -> str:

@@ -15,6 +15,7 @@ from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.scoring.generation import Written
 
 GRADE = {"pattern": "Q:{number}", "range": [1, 5]}
+CHOICE = {"A": 1.0, "B": 0.0}
 
 
 def load(tmp_path, output=GRADE, question=None, judge=None, **keys):
@@ -110,6 +111,17 @@ def test_an_adapter_belongs_to_the_model_of_its_card(tmp_path, monkeypatch):
         ),
         ({"output": GRADE | {"pattern": "Q:.*", "values": {"a": 5}}}, r"has no group \(...\)"),
         ({"output": GRADE | {"pattern": "Q:.*", "points": True}}, r"has no group \(...\)"),
+        ({"output": GRADE | {"pattern": "Q:{number}|R:{number}"}}, "several places for a number"),
+        (
+            {"output": GRADE | {"pattern": "Q:(.*)", "values": {"A": 1, "a": 2}}},
+            "the phrase 'a' means several grades; case does not count",
+        ),
+        (
+            {"output": GRADE | {"json": "q", "values": {"tie": 1}, "none": "Tie"}},
+            "the phrase 'tie' means several grades",
+        ),
+        ({"output": {"json": "$.q", "range": [1, 5]}}, r"use NAME, NAME.NAME or NAME\[0\]"),
+        ({"output": {"json": "q[0].r", "range": [1, 5]}}, r"use NAME, NAME.NAME or NAME\[0\]"),
     ],
 )
 def test_what_is_no_judge_is_refused_when_it_is_loaded(tmp_path, tables, message):
@@ -144,9 +156,45 @@ def test_tables_that_are_too_deep_are_no_judge(tmp_path):
         ({"pattern": "Q: {number}", "none": "N/A"}, "Q: N/A, or perhaps 3", "states no q"),
         ({"pattern": "Q: (.*)", "values": {"Very  good": 9.0}, "none": "-"}, "Q: very good", 9.0),
         ({"pattern": "Q: (.*)", "values": {"good": 9.0}, "none": "-"}, "Q: -", None),
+        # A scale in the pattern is that of the answer, and ends the line as a number does.
+        ({"pattern": "Q: {number}/10"}, "**Q: 8/10**.", 8.0),
+        ({"pattern": "Q: {number}/10"}, "Q: 8/100", "states no q"),
+        ({"pattern": "Q: {number}/10"}, "Q: 8/10.5", "states no q"),
+        ({"pattern": "Q: {number}/10"}, "Q: 8/10 or 9/10", "states no q"),
+        ({"pattern": "Q: {number} out of 10"}, "Q: 8 out of 100", "states no q"),
+        ({"pattern": "Q: {number} of 10 *"}, "Q: 8 of 100", "states no q"),
+        # What is no word is no label.
+        ({"pattern": r"\b{number}\b"}, "4", 4.0),
+        ({"pattern": r"\b{number}\b"}, "No image of 3 cats.", "no label before it"),
+        ({"pattern": r"\s{number}"}, "error 5", "no label before it"),
+        # A phrase is made of whole words, and ends the line; without a label, it is the answer.
+        ({"pattern": "(A|B)", "values": CHOICE}, "b", 0.0),
+        ({"pattern": "(A|B)", "values": CHOICE}, "I cannot see it.", "no label before it"),
+        ({"pattern": "(good|bad)", "values": {"good": 1.0}}, "No good image.", "no label"),
+        ({"pattern": "Q: (A|B)", "values": CHOICE}, "**Q: B**.\nA is dark.", 0.0),
+        ({"pattern": "Q: (A|B)", "values": CHOICE}, "Q: Both", "states no q"),
+        ({"pattern": "Q: (A|B)", "values": CHOICE}, "Q: a tie", "states no q"),
+        ({"pattern": "Q: (A|B)", "values": CHOICE}, "Q: A or B", "states no q"),
+        ({"pattern": "Q: (A|B)", "values": CHOICE}, "Q: A\nQ: none", "q several times"),
+        ({"pattern": "Q:.*(A|B)", "values": CHOICE}, "Q: none, I have no idea", "states no q"),
+        ({"pattern": "Q: (A|B)[.]?", "values": CHOICE}, "Q: Both.", "states no q"),
+        (
+            {"pattern": "Q: (good|good for it)", "values": {"good for it": 5.0}},
+            "Q: good for it",
+            5.0,
+        ),
+        ({"pattern": "答：(好|坏)。", "values": {"好": 1.0, "坏": 0.0}}, "答：坏。", 0.0),
+        ({"pattern": r"Q: [()[\]](A|B)", "values": CHOICE}, "Q: (A", 1.0),
+        ({"pattern": r"(\[.*\])", "points": True}, "[10, 0]", 5.0),
+        ({"pattern": r"(\[.*\])", "points": True}, "It is no [10, 0]", "no label before it"),
         ({"pattern": "Q: (?:(good)|bad)", "values": {"good": 9.0}}, "Q: bad", "none of its values"),
         ({"json": "q", "values": {"A": 1.0, "B": 0.0}}, '{"q": "b"}', 0.0),
         ({"json": "q", "values": {"A": 1.0}}, '{"q": 1}', "none of its values"),
+        ({"json": "q", "values": {"1": 9.0, "2": 0.0}}, '{"q": 1}', 9.0),
+        ({"json": "q", "values": {"1": 9.0, "2": 0.0}}, '{"q": 1.0}', "none of its values"),
+        ({"json": "q", "values": {"true": 9.0}}, '{"q": true}', 9.0),
+        ({"json": "质量"}, '{"质量": 4}', 4.0),
+        ({"json": "grades.text-alignment[0]"}, '{"grades": {"text-alignment": [4]}}', 4.0),
         ({"json": "q", "none": "n/a"}, '{"q": "N/A"}', None),
         ({"json": "q"}, '```JSON\n{"q": 4}\n```', 4.0),
         ({"json": "q"}, '{"q": 1' + 400 * "0" + "}", "states 1000"),

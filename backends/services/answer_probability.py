@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -312,17 +312,14 @@ class AnswerProbabilities:
         (0.7998, None)
         """
         expected = normalize_token(answer)
-        probabilities = _read_probabilities(top_logprobs, (expected, OPPOSITE.get(expected)))
+        probabilities = read_probabilities(top_logprobs, (expected, OPPOSITE.get(expected)))
 
         def probability_of(word: str | None) -> float | None:
             values = [p for token, p in probabilities if token and normalize_token(token) == word]
             return min(1.0, math.fsum(values)) if values else None
 
         others = [p for token, p in probabilities if token != sampled_token]
-        mass = math.fsum(p for _, p in probabilities)
-        if mass > MAX_MASS:
-            raise ScoringError(f"the listed probabilities add up to {mass:.3g}, more than 1")
-        mass = min(1.0, mass)
+        mass = min(1.0, math.fsum(p for _, p in probabilities))
         return cls(
             probability_of(expected),
             probability_of(OPPOSITE[expected]) if expected in OPPOSITE else None,
@@ -369,10 +366,21 @@ class AnswerProbabilities:
         )
 
 
-def _read_probabilities(
-    top_logprobs: Sequence[TokenLogprob], forms: tuple[str, str | None]
+def read_probabilities(
+    top_logprobs: Sequence[TokenLogprob], forms: Collection[str | None]
 ) -> list[tuple[str | None, float]]:
-    """Return the listed tokens and their probabilities; raise ScoringError for invalid values."""
+    """Return the listed tokens and their probabilities.
+
+    Args:
+        top_logprobs: the listed tokens; an equal entry counts once.
+        forms: the forms of an answer, whose probabilities must be valid.
+
+    Raises:
+        ScoringError: they are not probabilities, or one of an answer is missing.
+
+    >>> read_probabilities([TokenLogprob("4", 0.0), TokenLogprob("4", 0.0)], ["4"])
+    [('4', 1.0)]
+    """
     probabilities: list[tuple[str | None, float]] = []
     # Some servers list the sampled token a second time.
     for token, logprob in dict.fromkeys(top_logprobs):
@@ -388,6 +396,8 @@ def _read_probabilities(
             probabilities.append((token, p))
     if not probabilities:
         raise ScoringError("the service listed no log-probabilities for the first token")
+    if (mass := math.fsum(p for _, p in probabilities)) > MAX_MASS:
+        raise ScoringError(f"the listed probabilities add up to {mass:.3g}, more than 1")
     return probabilities
 
 

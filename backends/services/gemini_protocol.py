@@ -33,9 +33,12 @@ from .messages import (
     Completion,
     ErrorInfo,
     InnerError,
+    ListedDigit,
     Response,
     SamplingParams,
     TokenLogprob,
+    digit_places,
+    with_sampled,
 )
 from .protocol import (
     FILE_TIMEOUT,
@@ -293,7 +296,7 @@ class GeminiProtocol(ServiceProtocol):
             sampled_token,
             has_reasoning,
             error,
-            _listed_tokens(candidate, sampled_tokens, text),
+            _listed_digits(candidate, text),
         )
 
 
@@ -433,22 +436,21 @@ def _parse_logprobs(
     return top_logprobs or None, sampled_tokens[answer_start]
 
 
-def _listed_tokens(
-    candidate: Mapping[str, Any], sampled_tokens: Sequence[str], text: str
-) -> list[tuple[str, list[TokenLogprob]]] | None:
-    """Return the tokens of a text, and the likeliest ones in the place of each digit.
-
-    None where they are not those of the text, behind its reasoning.
-    """
-    lists = as_list(as_mapping(candidate.get("logprobsResult")).get("topCandidates"))
-    tokens: list[tuple[str, list[TokenLogprob]]] = []
-    for token, likely in zip(sampled_tokens, lists, strict=False):
-        if CONTROL.fullmatch(token):
-            tokens = []  # what came before is reasoning
-            continue
-        rows = as_list(as_mapping(likely).get("candidates")) if token.strip().isdigit() else []
-        tokens.append((token, [parse_token_logprob(row, "logProbability") for row in rows]))
-    return tokens if tokens and "".join(token for token, _ in tokens) == text else None
+def _listed_digits(candidate: Mapping[str, Any], text: str) -> list[ListedDigit] | None:
+    result = as_mapping(candidate.get("logprobsResult"))
+    chosen = [as_mapping(row) for row in as_list(result.get("chosenCandidates"))]
+    lists = as_list(result.get("topCandidates"))
+    places = digit_places(text, [as_text(row.get("token")).encode() for row in chosen])
+    if places is None or not lists:
+        return None
+    digits = []
+    for number, start in places:
+        rows = as_list(as_mapping(lists[number] if number < len(lists) else None).get("candidates"))
+        likeliest = [parse_token_logprob(row, "logProbability") for row in rows]
+        sampled = parse_token_logprob(chosen[number], "logProbability")
+        token = as_text(chosen[number].get("token")).strip()
+        digits.append(ListedDigit(start, token, with_sampled(likeliest, sampled)))
+    return digits
 
 
 FAILED_PRECONDITION = "FAILED_PRECONDITION"

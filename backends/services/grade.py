@@ -7,8 +7,8 @@ It needs no log-probabilities.
 from __future__ import annotations
 
 import json
-import math
 import re
+import string
 from abc import abstractmethod
 
 from typing_extensions import override
@@ -18,6 +18,7 @@ from t2v_eval.inputs.template import Template
 from t2v_eval.remote.scorer import CellScore
 from t2v_eval.scoring.replies import EMPTY
 
+from .answer_probability import read_probabilities
 from .answer_text import MAX_TOKENS_HINT, extract_answer
 from .credentials import require_int_in
 from .messages import Completion, Response, SamplingParams
@@ -222,9 +223,9 @@ class WrittenSamples(WrittenText):
             fields: dict[str, object] = {"text": completion.text}
             fields |= {"truncated": True} if completion.truncated else {}
             if self.params.top_logprobs and not completion.truncated:
-                if completion.tokens is None and re.search("[0-9]", completion.text):
+                if completion.digits is None and re.search("[0-9]", completion.text):
                     raise self._unlisted.error(UnsupportedError(no_digits(protocol)))
-                self._unlisted.are_listed |= completion.tokens is not None
+                self._unlisted.are_listed |= completion.digits is not None
                 fields["digits"] = _digits(completion)
             texts.append(fields)
         detail = {"written": texts, **response.details}
@@ -249,19 +250,20 @@ def no_digits(protocol: ServiceProtocol, why: str = "") -> str:
 
 
 def _digits(completion: Completion) -> list[list[object]]:
-    """Return the digits of a text as `scoring.generation.Digit` has them."""
+    """Return the digits of a text as `scoring.generation.Digit` has them.
+
+    One whose probabilities are not valid has none, so that it gives no expected grade.
+    """
     digits: list[list[object]] = []
-    start = 0
-    for token, alternatives in completion.tokens or ():
-        if alternatives:
-            likely: dict[str, float] = {}
-            for listed, logprob in alternatives:
-                if listed is not None and logprob is not None:
-                    word = listed.strip()
-                    likely[word] = likely.get(word, 0.0) + math.exp(logprob)
-            lead = len(token) - len(token.lstrip())
-            digits.append([start + lead, token.strip(), likely])
-        start += len(token)
+    for start, token, likeliest in completion.digits or ():
+        likely: dict[str, float] = {}
+        try:
+            for listed, probability in read_probabilities(likeliest, tuple(string.digits)):
+                word = (listed or "").strip()
+                likely[word] = likely.get(word, 0.0) + probability
+        except ScoringError:
+            likely = {}
+        digits.append([start, token, likely])
     return digits
 
 

@@ -15,20 +15,27 @@ MAX_MESSAGE_CHARS = 100
 BOM = "\ufeff"  # some programs write it before a text in UTF-8
 NOT_JSON = "the service's answer is not JSON"
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 _TOO_MANY = re.compile(r"rate.?limit|too.?many|exhausted", re.IGNORECASE)
 
 
 def parse_json(text: str) -> Any:
-    r"""Parse JSON; a byte order mark before it is ignored.
+    r"""Parse JSON; a byte order mark before it is ignored, and half a character becomes U+FFFD.
 
     >>> parse_json('\ufeff{"a": 1}')
     {'a': 1}
+    >>> parse_json(r'"an emoji that is cut: \ud83d"')
+    'an emoji that is cut: \ufffd'
 
     Raises:
         ValueError: the text is not valid JSON, nested too deeply, or has contradictory keys.
     """
     try:
-        return json.loads(text.removeprefix(BOM), object_pairs_hook=reject_duplicate_keys)
+        value = json.loads(text.removeprefix(BOM), object_pairs_hook=reject_duplicate_keys)
+        if _HALF_CHARACTER.search(text) is None:
+            return value
+        halves = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return json.loads(halves.decode("utf-16", "replace"))  # no file and no store takes halves
     except RecursionError:
         raise ValueError("too deep") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ class Completion(NamedTuple):
         sampled_token: the first token that was sampled.
         has_reasoning: whether the service returns reasoning beside the text.
         error: why the completion is not valid.
-        tokens: each token with the likeliest ones in its place, where the service lists them.
+        digits: each token that is a digit, where the service lists tokens.
 
     >>> Completion("Yes", truncated=True).top_logprobs is None
     True
@@ -77,7 +78,7 @@ class Completion(NamedTuple):
     sampled_token: str | None = None
     has_reasoning: bool = False
     error: Exception | None = None
-    tokens: Sequence[tuple[str, Sequence[TokenLogprob]]] | None = None
+    digits: Sequence[ListedDigit] | None = None
 
     def final_text(self, more: str = MAX_TOKENS_HINT) -> str:
         """Return the text behind the reasoning; `more` is the remedy that an error names.
@@ -149,6 +150,59 @@ class TokenLogprob(NamedTuple):
 
     token: str | None
     logprob: float | None
+
+
+class ListedDigit(NamedTuple):
+    """A token of a text that consists of digits.
+
+    Attributes:
+        start: the index of its first digit in the text.
+        token: its digits.
+        likeliest: the likeliest tokens in its place.
+
+    >>> ListedDigit(7, "4", [TokenLogprob("4", -0.5)]).token
+    '4'
+    """
+
+    start: int
+    token: str
+    likeliest: Sequence[TokenLogprob]
+
+
+def digit_places(text: str, tokens: Sequence[bytes]) -> list[tuple[int, int]] | None:
+    """Find the digits among the tokens of a text.
+
+    Args:
+        text: the text.
+        tokens: its tokens, perhaps behind those of reasoning, which are no part of the text.
+
+    Returns:
+        The number of each token that consists of digits, and where they begin in the text; None
+        where the tokens are not those of the text.
+
+    >>> digit_places("Style: 4", [b"2", b"</think>", b"Style", b":", b" 4", b"<end>"])
+    [(4, 7)]
+    """
+    behind = b"".join(tokens).rfind(text.encode())
+    if behind < 0:
+        return None
+    places, decoder, start = [], getincrementaldecoder("utf-8")("replace"), 0
+    for number, token in enumerate(tokens):
+        part, behind = token[behind:], max(0, behind - len(token))
+        if part.strip().isdigit() and part == token and start < len(text):
+            places.append((number, start + len(part) - len(part.lstrip())))
+        start += len(decoder.decode(part))
+    return places
+
+
+def with_sampled(likeliest: Sequence[TokenLogprob], sampled: TokenLogprob) -> list[TokenLogprob]:
+    """Return the likeliest tokens in a place, and the sampled one where it is not among them.
+
+    >>> with_sampled([TokenLogprob("5", -0.1)], TokenLogprob("4", -3.0))[1].token
+    '4'
+    """
+    is_listed = not likeliest or sampled.token in {row.token for row in likeliest}
+    return [*likeliest, *([] if is_listed else [sampled])]
 
 
 class ErrorInfo(NamedTuple):

@@ -36,9 +36,11 @@ from .messages import (
     Completion,
     ErrorInfo,
     InnerError,
+    ListedDigit,
     Response,
     SamplingParams,
-    TokenLogprob,
+    digit_places,
+    with_sampled,
 )
 from .protocol import FILE_TIMEOUT, FILTERED_MESSAGE, AccessOptions, ServiceProtocol
 
@@ -267,7 +269,7 @@ class OpenAIProtocol(ServiceProtocol):
             sampled_token,
             bool(reasoning),
             error,
-            [_listed_token(token) for token in tokens] or None,
+            _listed_digits(tokens, text) if tokens else None,
         )
 
 
@@ -312,12 +314,24 @@ class CompatibleProtocol(OpenAIProtocol):
         return check_base_url(base_url), Key(resolve_api_key(key, key_file) or "none")
 
 
-def _listed_token(token: Any) -> tuple[str, list[TokenLogprob]]:
-    """Return a token of an answer, and the likeliest ones in its place if it is a digit."""
-    fields = as_mapping(token)
-    text = as_text(fields.get("token"))
-    rows = as_list(fields.get("top_logprobs")) if text.strip().isdigit() else []
-    return text, [parse_token_logprob(row, "logprob") for row in rows]
+def _listed_digits(tokens: Sequence[Any], text: str) -> list[ListedDigit]:
+    listed = [as_mapping(token) for token in tokens]
+    digits = []
+    for number, start in digit_places(text, [_bytes_of(token) for token in listed]) or ():
+        rows = as_list(listed[number].get("top_logprobs"))
+        likeliest = [parse_token_logprob(row, "logprob") for row in rows]
+        token = _bytes_of(listed[number]).decode().strip()
+        sampled = parse_token_logprob(listed[number], "logprob")
+        digits.append(ListedDigit(start, token, with_sampled(likeliest, sampled)))
+    return digits
+
+
+def _bytes_of(token: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a token, of which several may make one character."""
+    try:
+        return bytes(as_list(token.get("bytes"))) or as_text(token.get("token")).encode()
+    except (TypeError, ValueError):
+        return as_text(token.get("token")).encode()
 
 
 def _json_object(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:

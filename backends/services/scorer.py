@@ -382,7 +382,13 @@ class ServiceScorer(FrameReader, ApiScorer[Any]):
             self.reserve_request()
             content = await self.ask(self._request([image], text, missing))
             with self._isolate_errors(content):
-                completions += self.parse_response(content).completions
+                more = self.parse_response(content)
+                if more.model != response.model:
+                    raise ScoringError(
+                        f"{response.model!r} and {more.model!r} answered one question, and are no "
+                        "samples of one model"
+                    )
+            completions += more.completions
         with self._isolate_errors(content):
             return self._score(response._replace(completions=completions), text)
 

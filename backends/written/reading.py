@@ -281,13 +281,15 @@ class Output:
         start = match.start("number")
         digit = next((d for d in digits if d.start == start and d.token == match["number"]), None)
         if digit is None:
-            raise ScoringError(f"states {match['number']} as {self.name}, which is not one token")
+            raise ScoringError(
+                f"states {match['number']} as {self.name}, which is not one of the listed tokens"
+            )
         self._scaled(float(match["number"]))
         grades = range(math.ceil(self.range[0]), math.floor(self.range[1]) + 1)
         weights = {grade: digit.probabilities.get(str(grade), 0.0) for grade in grades}
         total = math.fsum(weights.values())
         if not total > 0:
-            raise ScoringError(f"has no probability of a grade of {self.name}")
+            raise ScoringError(f"has no valid probabilities of the grades of {self.name}")
         return self._scaled(math.fsum(g * w for g, w in weights.items()) / total)
 
 

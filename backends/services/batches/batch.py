@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from t2v_eval.errors import ServiceError
 
+from ..json_fields import parse_json
 from .client import BatchClient, BatchOutcome, as_answer_error
 from .lines import iter_lines
 from .pending import PendingBatches
@@ -222,7 +223,7 @@ class BatchRunner:
         try:
             for line in chain.from_iterable(iter_lines(file) for file in chunks):
                 try:
-                    row = json.loads(self.redact(line))
+                    row = parse_json(self.redact(line))
                     request_id = str(row[self.client.id_field])
                 except (ValueError, LookupError, TypeError, RecursionError):  # of a damaged line
                     damaged += 1

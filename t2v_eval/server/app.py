@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -186,10 +186,9 @@ class ScoringServer:
                     self.pending_bytes += len(part)
                     self._check_size(received)
                     body += part
-            async with asyncio.timeout_at(_loop_time(until)):
-                parsed = await self._parse(bytes(body))
+            answer = self._answer(bytes(body), until)
             del body
-            return await self._answer(parsed, min(until, time.monotonic() + parsed.seconds))
+            return await _while_connected(request, answer)
         except TimeoutError:
             if time.monotonic() >= until:
                 raise _too_late() from None
@@ -235,8 +234,12 @@ class ScoringServer:
                 429, "the requests that wait fill the memory; try again", RETRY_AFTER
             )
 
-    async def _answer(self, parsed: ScoreRequest, until: float) -> Response:
+    async def _answer(self, body: bytes, until: float) -> Response:
         """Score with each scorer of a request, and answer with values or errors of each."""
+        async with asyncio.timeout_at(_loop_time(until)):
+            parsed = await self._parse(body)
+        del body
+        until = min(until, time.monotonic() + parsed.seconds)
         names = parsed.models or [*self._queues]
         if unknown := [name for name in names if name not in self._queues]:
             error = UnknownNameError.nearest(
@@ -275,6 +278,24 @@ class ScoringServer:
             status = 400 if isinstance(error, (InputError, UnknownNameError)) else 500
             return _failed(name, status, str(error))
         return 200, {"model": name, "id": result.scorer_id, **_cells(parsed, result), "error": None}
+
+
+async def _while_connected(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+    """Return an answer; where its client closes the connection first, stop and take no place."""
+    answering, gone = asyncio.create_task(answer), asyncio.create_task(_disconnection(request))
+    try:
+        await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientDisconnect
+        return answering.result()
+    finally:
+        answering.cancel()
+        gone.cancel()
+
+
+async def _disconnection(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _cells(parsed: ScoreRequest, result: JobResult) -> dict[str, Any]:

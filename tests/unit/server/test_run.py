@@ -12,12 +12,16 @@ from contextlib import ExitStack
 import httpx2
 import numpy as np
 import pytest
+import torch
 from helpers.processes import COMMAND, HANGING, Forked
 from helpers.services.scoring_server import SENT, TOKEN, file_of, request_of, serving
 from helpers.toy import ToyEmbedding, draw_image, expected
 from typer.testing import CliRunner
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.cli.main import app
+from t2v_eval.scoring.results import ScoreChunk
+from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.server.requests import ServerLimits
 from t2v_eval.server.run import TimedProtocol
 
@@ -109,6 +113,62 @@ def test_what_is_no_http_is_refused(sent, shared_address):
 def shared_address():
     with serving([ToyEmbedding()]) as address:
         yield address
+
+
+class Gate(Scorer):
+    """Scores the number of letters once it is opened, and remembers the texts."""
+
+    version = "1"
+
+    def __init__(self):
+        super().__init__(card=ModelCard("gate", "gate", __name__))
+        self.entered, self.opened = threading.Event(), threading.Event()
+        self.texts = []
+
+    def score_cells(self, images, texts, cells):
+        self.texts += texts
+        self.entered.set()
+        assert self.opened.wait(HANGING)
+        yield ScoreChunk(np.arange(len(cells)), torch.tensor([float(len(texts[0]))]))
+
+
+def test_requests_of_clients_that_have_gone_are_not_scored():
+    gate = Gate()
+
+    def send(text):
+        content = json.dumps(request_of([draw_image(0)], [text])).encode()
+        head = f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
+        opened = connect(address)
+        opened.sendall(
+            f"POST /v1/score HTTP/1.1\r\nHost: localhost\r\n{head}"
+            f"Content-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+        return opened
+
+    def wait_for(count):
+        sample = f't2v_eval_waiting_requests{{model="gate"}} {count:.1f}\n'
+        until = time.monotonic() + HANGING
+        while sample not in httpx2.get(f"{address}/metrics", headers=SENT, timeout=60).text:
+            assert time.monotonic() < until
+
+    with serving([gate]) as address:
+        first = send("first")
+        assert gate.entered.wait(HANGING)
+        others = [send("x" * n) for n in range(10)]
+        wait_for(10)
+        for opened in others[:9]:
+            opened.close()
+        wait_for(1)
+        gate.opened.set()
+        for opened, score in ((first, b"[[5.0]]"), (others[9], b"[[9.0]]")):
+            with opened:
+                content = b""
+                while score not in content:
+                    part = opened.recv(65536)
+                    assert part, content
+                    content += part
+    assert gate.texts == ["first", "x" * 9]
 
 
 SLOW = """

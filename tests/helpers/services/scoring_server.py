@@ -28,7 +28,9 @@ def serving(
 ) -> Iterator[str]:
     """Serve scorers in a thread until the end of the block; yield the address."""
     with listen("127.0.0.1", 0) as opened:
-        server = uvicorn.Server(config_of(ScoringServer(scorers, token, limits)))
+        config = config_of(ScoringServer(scorers, token, limits))
+        config.loop = "asyncio"  # whose clock a test may set, also where uvloop is installed
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
         thread.start()
         try:

@@ -1,5 +1,6 @@
 """A server behind a socket: slow clients, many clients, signals, and the command."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -8,6 +9,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import httpx2
 import numpy as np
@@ -23,7 +25,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.server.requests import ServerLimits
-from t2v_eval.server.run import TimedProtocol
+from t2v_eval.server.run import SILENT_SECONDS
 
 CLIENTS, REQUESTS = 8, 200
 
@@ -64,24 +66,47 @@ def test_many_clients_lose_nothing_and_get_their_own_answers():
     assert lost == wrong == {False: REQUESTS}
 
 
-def test_slow_clients_are_closed_and_disturb_nobody(monkeypatch):
-    monkeypatch.setattr(TimedProtocol, "silent_seconds", 0.6)
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of event loops, which a test sets ahead: `ahead` is in seconds."""
+    clock, now = SimpleNamespace(ahead=0.0), asyncio.BaseEventLoop.time
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: now(loop) + clock.ahead)
+    return clock
+
+
+def test_slow_clients_are_closed_and_disturb_nobody(clock):
     head = f"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
     begun = f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
-    image = draw_image(0)
-    with serving([ToyEmbedding()], limits=ServerLimits(body_seconds=1.0)) as address:
-        slow = [connect(address) for _ in range(60)]
+    image, limits = draw_image(0), ServerLimits()
+
+    def ask():
+        body = request_of([image], ["a cat"])
+        response = httpx2.post(f"{address}/v1/score", json=body, headers=SENT, timeout=60)
+        (result,) = response.json()["results"]
+        np.testing.assert_allclose(result["scores"], [[expected(image, "a cat")]], atol=1e-6)
+
+    def read_until_closed(opened):
+        opened.settimeout(0.2)
+        while True:
+            try:
+                return read_all(opened)
+            except TimeoutError:
+                clock.ahead += SILENT_SECONDS
+
+    with serving([ToyEmbedding()], limits=limits) as address, ExitStack() as stack:
+        slow = [stack.enter_context(connect(address)) for _ in range(60)]
         for n, opened in enumerate(slow):
             opened.sendall([b"", head.encode(), begun.encode()][n % 3])
-        for _ in range(5):
-            body = request_of([image], ["a cat"])
-            response = httpx2.post(f"{address}/v1/score", json=body, headers=SENT)
-            (result,) = response.json()["results"]
-            np.testing.assert_allclose(result["scores"], [[expected(image, "a cat")]], atol=1e-6)
+        ask()  # The server has read what came before.
+        clock.ahead += SILENT_SECONDS
         for n, opened in enumerate(slow):
-            with opened:
-                answer = read_all(opened)
-                assert answer.startswith(b"HTTP/1.1 408") if n % 3 == 2 else answer == b""
+            assert n % 3 == 2 or read_all(opened) == b""
+        ask()
+        clock.ahead += limits.body_seconds - SILENT_SECONDS
+        for opened in slow[2::3]:
+            assert opened.recv(12) == b"HTTP/1.1 408"
+            read_until_closed(opened)
+        ask()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +131,7 @@ def test_what_is_no_http_is_refused(sent, shared_address):
         except OSError:  # the server has closed the connection
             answer = b""
     assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 401"))
-    assert httpx2.get(f"{shared_address}/healthz").status_code == 200
+    assert httpx2.get(f"{shared_address}/healthz", timeout=60).status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +232,14 @@ def test_sigterm_answers_what_has_arrived(tmp_path):
         for thread in threads[1:]:
             thread.start()
         while True:  # until all four have arrived
-            text = httpx2.get(f"{address}/metrics", headers=SENT).text
+            text = httpx2.get(f"{address}/metrics", headers=SENT, timeout=60).text
             if 't2v_eval_waiting_requests{model="slow"} 3.0' in text:
                 break
             assert time.monotonic() < until, text
         process.send_signal(signal.SIGTERM)
         with pytest.raises(httpx2.TransportError):
             while time.monotonic() < until:
-                httpx2.get(f"{address}/healthz")
+                httpx2.get(f"{address}/healthz", timeout=60)
         (tmp_path / "go_on").touch()
         for thread in threads:
             thread.join(HANGING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -17,7 +16,6 @@ from helpers.toy import ToyEmbedding, draw_image, expected
 from t2v_eval.errors import MediaError
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
-from t2v_eval.inputs import media as media_module
 from t2v_eval.inputs.media import PAIR, ImageGroup, Media, open_media
 from t2v_eval.scoring.plan import Block, Cells, Text
 from t2v_eval.scoring.preferences import PreferenceMixin
@@ -65,13 +63,6 @@ class PairByKey(PreferenceMixin):
             yield ScoreChunk(np.array([n]), torch.tensor([float(first > second)]))
 
 
-@pytest.fixture
-def later(monkeypatch):
-    """The clock is an hour ahead, so that the files of a test were written long ago."""
-    now = time.time_ns
-    monkeypatch.setattr(media_module.time, "time_ns", lambda: now() + 3600 * 10**9)
-
-
 def drawn(folder, count):
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{n}.png" for n in range(count)]
@@ -94,6 +85,7 @@ def test_two_scorers_open_each_file_once(tmp_path, opened):
         np.testing.assert_allclose(of_scorer[:, 0], [*map(fresh, paths)], rtol=1e-6)
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_file_that_was_just_written_is_read_again(tmp_path, opened):
     paths = drawn(tmp_path, 3)
     for _ in range(2):

@@ -52,6 +52,7 @@ def test_without_room_files_are_read_again(tmp_path, opened, monkeypatch):
     assert [opened[path.name] for path in paths] == [2, 2, 1, 1, 1]
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_file_larger_than_the_room_has_the_same_key(tmp_path, opened, monkeypatch):
     (path,) = drawn(tmp_path, 1, side=320)
     key = open_media(path).key

@@ -70,11 +70,11 @@ def check_host(host: str, token: str) -> None:
 def is_loopback(host: str) -> bool:
     """Return whether a host is this machine, reached by itself.
 
-    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("example.org")
+    >>> is_loopback("Localhost"), is_loopback("::1"), is_loopback("example.org")
     (True, True, False)
     """
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -214,9 +214,10 @@ class ScoringServer:
     async def _parts(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the parts of a body that is JSON and not larger than allowed."""
         headers = request.headers
-        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        kind = headers.get("content-type", "").partition(";")[0].strip()
+        if kind.lower() != "application/json":
             raise RequestError(415, "send JSON with `Content-Type: application/json`")
-        if headers.get("content-encoding", "identity") != "identity":
+        if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise RequestError(415, "send the body without compression")
         announced = headers.get("content-length", "0")
         if announced.isascii() and announced.isdecimal():

@@ -13,11 +13,13 @@ from t2v_eval.server.requests import TEMPLATES, ServerLimits
 ERRORS = {
     "400": "The request is not valid; the message says which field.",
     "401": "The token is missing or wrong.",
+    "403": "A server without a token was asked by another name than localhost.",
     "404": "The server has no such scorer.",
     "408": "The body did not arrive in time.",
     "413": "The request is larger than the server's limits.",
     "415": "The body is not `application/json`.",
     "429": "Too many requests wait; send it again after `Retry-After` seconds.",
+    "500": "No scorer of the request could score; the message says why.",
     "504": "There was no answer within the time of the request.",
 }
 EXAMPLE = {

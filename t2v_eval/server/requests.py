@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -217,8 +218,15 @@ def _parse_json(body: bytes) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+            raise ValueError(f"an object has the field {name[:80]!r} more than once")
+        return fields
+
     try:
-        content = json.loads(body.decode("utf-8"), parse_constant=refuse)
+        content = json.loads(body.decode("utf-8"), parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON in UTF-8: {str(error)[:200]}") from None
     if not isinstance(content, dict):
@@ -342,4 +350,8 @@ def _decode_base64(value: object, name: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise RequestError(400, f"`{name}.base64` is not base64") from None
+        raise RequestError(
+            400,
+            f"`{name}.base64` is not base64: send the characters of the file's base64 alone, "
+            "without line breaks, and without `data:...,` before them",
+        ) from None

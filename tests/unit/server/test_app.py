@@ -176,6 +176,8 @@ def test_one_scorer_that_fails_leaves_the_others_alone(server):
         ({"models": ["toy", "toy"]}, 400, "twice"),
         ({"images": []}, 400, "at least one image"),
         ({"images": [{"base64": "?"}]}, 400, "not base64"),
+        ({"images": [{"base64": "iVBO\nRw0K"}]}, 400, "without line breaks"),
+        ({"images": [{"base64": "data:image/png;base64,iVBO"}]}, 400, "without `data:...,`"),
         ({"images": [{"url": "https://example.org/a.png"}]}, 400, "takes no URLs"),
         ({"images": [{"path": "/etc/passwd"}]}, 400, "must be"),
         ({"texts": ["\ud800"]}, 400, "surrogate"),
@@ -288,6 +290,7 @@ def test_the_token_may_be_the_password_that_a_browser_asks_for(server):
     ("host", "status"),
     [
         ("localhost:8000", 200),
+        ("LOCALHOST:8000", 200),
         ("127.0.0.1", 200),
         ("[::1]:8000", 200),
         ("rebound.example.org", 403),
@@ -310,6 +313,41 @@ def test_a_page_of_another_site_cannot_post(server):
             ]
 
     assert {response.status_code for response in asyncio.run(post())} == {415}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "Application/JSON; charset=UTF-8"},
+        {"content-type": "application/json", "content-encoding": "Identity"},
+    ],
+)
+def test_names_of_types_and_encodings_have_no_case(server, headers):
+    async def post():
+        async with client_of(server) as client:
+            body = json.dumps(request_of(IMAGES[:1], TEXTS, models=["toy"]))
+            return await client.post("/v1/score", content=body, headers=headers)
+
+    assert np.shape(result_of(asyncio.run(post()))["scores"]) == (1, 2)
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_field_that_is_there_twice_is_not_chosen_from(server, inner):
+    twice = '"models": ["toy"], "texts": ["a dog"], "texts": ["a cat"]'
+    image = json.dumps(file_of(IMAGES[0]))
+    if inner:
+        twice, image = '"models": ["toy"], "texts": ["a cat"]', image[:-1] + ', "base64": ""}'
+
+    async def post():
+        async with client_of(server) as client:
+            kind = {"content-type": "application/json"}
+            body = f'{{"images": [{image}], {twice}}}'
+            return await client.post("/v1/score", content=body, headers=kind)
+
+    response = asyncio.run(post())
+    assert response.status_code == 400
+    name = "base64" if inner else "texts"
+    assert f"the field '{name}' more than once" in response.json()["error"]["message"]
 
 
 def test_answers_are_as_openapi_describes_them(server):

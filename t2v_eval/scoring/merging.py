@@ -83,7 +83,7 @@ class Merged(NamedTuple):
     conflicts: list[Conflict]
 
 
-def merge(store: Store, files: Sequence[str | Path]) -> list[Merged]:
+def merge(store: Store | str | Path, files: Sequence[str | Path]) -> list[Merged]:
     """Add the cells and embeddings of other stores, each in one transaction.
 
     What is there already stays; an error is replaced by a value. So a second merge of a store
@@ -92,7 +92,7 @@ def merge(store: Store, files: Sequence[str | Path]) -> list[Merged]:
     same text.
 
     Args:
-        store: the store to add to.
+        store: the store to add to, or its path; it is created if there is none.
         files: the other stores, which may be in use; `store` itself adds nothing.
 
     Returns:
@@ -112,7 +112,8 @@ def merge(store: Store, files: Sequence[str | Path]) -> list[Merged]:
     [1, 0]
     """
     others = [_open(check_path("store", file)) for file in files]
-    return [_add(store, other) for other in others]
+    whole = store if isinstance(store, Store) else Store(store)  # after what may be refused
+    return [_add(whole, other) for other in others]
 
 
 def _open(path: Path) -> Store:

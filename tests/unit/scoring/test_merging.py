@@ -128,6 +128,15 @@ def test_what_is_no_store_is_refused_before_anything_is_merged(tmp_path, change,
     assert [image for _, image, *_ in contents(tmp_path / "out.db")] == ["k.png"]
 
 
+def test_where_nothing_is_merged_no_store_is_made(tmp_path):
+    put(tmp_path / "1.db", ("i", "x", 1.0, None)).close()
+    out = tmp_path / "folder" / "out.db"
+    assert "there is no store" in call(out, tmp_path / "1.db", tmp_path / "typo.db", code=2).stderr
+    assert not out.parent.exists()
+    call(out, tmp_path / "1.db")
+    assert len(contents(out)) == 1
+
+
 KILLED = """
 import os, signal
 from t2v_eval.scoring import merging

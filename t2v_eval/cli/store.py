@@ -124,10 +124,9 @@ def merge(
     is 1, though all else is merged.
     """
     from t2v_eval.scoring.merging import merge as add
-    from t2v_eval.store import Store
 
     with _on_this_machine(stores) as (names, files):
-        merged = add(Store(out), files)
+        merged = add(out, files)
     conflicts = [
         {"store": str(path), **conflict._asdict()}
         for path, result in zip(names, merged, strict=True)
@@ -174,7 +173,7 @@ def upload(
 @contextmanager
 def _on_this_machine(stores: Sequence[str]) -> Iterator[tuple[list[str], list[Path]]]:
     """Yield the names of stores, globs of addresses expanded, and the files that hold them."""
-    from t2v_eval.inputs.addresses import download_file, files_at, is_address
+    from t2v_eval.inputs.addresses import download_file, files_at, is_address, size_at
 
     names, files = [], []
     with TemporaryDirectory() as folder:
@@ -184,6 +183,12 @@ def _on_this_machine(stores: Sequence[str]) -> Iterator[tuple[list[str], list[Pa
                 files.append(Path(store))
                 continue
             for address in files_at(store):
+                if size_at(f"{address}-wal"):  # of SQLite, which reads both
+                    raise StoreError(
+                        f"{redact_userinfo(address)} is not complete: a run writes to it, or was "
+                        "killed, and its last scores are in the file -wal beside it. Copy it there "
+                        "by `t2v-eval store upload`, or merge it as a file of this machine"
+                    )
                 file = Path(folder) / f"{len(files)}.sqlite"
                 download_file(address, file)
                 names.append(redact_userinfo(address))

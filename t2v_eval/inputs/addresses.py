@@ -241,6 +241,24 @@ def download_file(address: str, file: Path) -> None:
         raise InputError(f"{redact_userinfo(address)}: cannot be read: {_words(error)}") from error
 
 
+def size_at(address: str) -> int:
+    """Return the number of bytes of the file at an address; 0 where none is seen.
+
+    Object stores refuse to say of a file that is not there that it is not, where listing is not
+    allowed.
+
+    >>> import fsspec
+    >>> _ = fsspec.filesystem("memory").pipe("/bucket/scores.sqlite", b"content")
+    >>> size_at("memory://bucket/scores.sqlite"), size_at("memory://bucket/gone.sqlite")
+    (7, 0)
+    """
+    try:
+        files, path = _file_system(address)
+        return int(files.size(path) or 0)
+    except Exception:  # of any file system
+        return 0
+
+
 def upload_file(file: Path, address: str) -> None:
     """Copy a file to an address, under another name first, so that no part of it is there.
 

@@ -271,6 +271,18 @@ def test_uploaded_stores_are_merged_from_their_addresses(shards):
     call("store", "merge", out, "memory://stores/s-*.sqlite", shards / "s-1-of-2.sqlite")
 
 
+def test_a_store_without_its_journal_is_not_taken_for_the_whole(tmp_path):
+    store, out = Store(tmp_path / "s-1.sqlite"), tmp_path / "all.sqlite"
+    rows = [("image", text_key("a cat"), 0.5, None, None)]
+    store.put_cells("mine v1", rows, {"image": "x"}, {text_key("a cat"): "a cat"})
+    for address in (f"file://{store.path}", f"file://{tmp_path}/s-*.sqlite"):
+        refused = " ".join(call("store", "merge", out, address, code=2).split())
+        assert f"{store.path} is not complete" in refused and "store upload" in refused
+        assert not out.exists()
+    store.close()
+    assert "1 scores" in call("store", "merge", out, f"file://{store.path}")
+
+
 def test_an_upload_that_is_interrupted_leaves_what_was_there(shards, monkeypatch):
     call("store", "upload", "memory://stores/s.sqlite", "--store", shards / "s-1-of-2.sqlite")
     before = MEMORY.cat("/stores/s.sqlite")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from t2v_eval.errors import ScoringError
+from t2v_eval.errors import ScoringError, ServiceError
 from t2v_eval.remote.request_pool import RetryError
+from t2v_eval.utils.printable import redact_userinfo
 
 from .api_key import Key
 
@@ -87,10 +89,28 @@ def limit_client(client: Any) -> Any:
     return _limit_async(client) if hasattr(client, "aclose") else _limit_sync(client)
 
 
+# What clients read of the environment when they are made.
+VARIABLES = ("HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@contextmanager
+def _environment_errors() -> Iterator[None]:
+    """Make an error of proxies or certificates that the environment names a ServiceError."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        names = " and ".join(n for n in os.environ if n.upper() in VARIABLES) or "nothing"
+        raise ServiceError(
+            f"no connection can be opened: {redact_userinfo(str(error))}; of proxies and "
+            f"certificates, the environment sets {names}"
+        ) from None
+
+
 def _limit_async(client: Any) -> Any:
     class AsyncClient(client):  # type: ignore[misc]
         def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
-            super().__init__(**options)
+            with _environment_errors():
+                super().__init__(**options)
             self._read_limits = read_limits
 
         async def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
@@ -110,7 +130,8 @@ def _limit_async(client: Any) -> Any:
 def _limit_sync(client: Any) -> Any:
     class Client(client):  # type: ignore[misc]
         def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
-            super().__init__(**options)
+            with _environment_errors():
+                super().__init__(**options)
             self._read_limits = read_limits
 
         def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:

@@ -11,7 +11,7 @@ from helpers.services.openai_server import BatchService, right
 from helpers.toy import draw_image
 
 import t2v_eval
-from t2v_eval.errors import T2VError
+from t2v_eval.errors import ServiceError, T2VError
 
 KEY = "sk-test-0123456789abcdef"
 needs_package = pytest.mark.skipif(
@@ -59,3 +59,28 @@ def test_an_https_address_goes_through_a_tunnel(name, proxy):
     assert {(r.method, r.path) for r in proxy.requests} == {("CONNECT", "service.invalid:443")}
     assert KEY not in repr(proxy.requests)
     assert all(request.body == b"" for request in proxy.requests)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ALL_PROXY", "socks5://user:s3cr3t@127.0.0.1:9", "'socksio' package is not installed"),
+        ("https_proxy", "odd://user:s3cr3t@127.0.0.1:9", "Unknown scheme for proxy"),
+        ("SSL_CERT_FILE", "/no/such/file", "No such file"),
+    ],
+)
+@pytest.mark.parametrize("name", [*NAMES, "remote:https://service.invalid/m"])
+def test_a_proxy_or_certificate_that_cannot_be_used_is_told(
+    name, variable, value, message, monkeypatch
+):
+    if variable == "ALL_PROXY" and find_spec("socksio"):
+        pytest.skip("proxies of SOCKS can be used here")
+    for other in ("HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    options = {"base_url": "https://service.invalid/v1", "api_key": KEY}
+    options = {} if name.startswith("remote:") else options
+    with pytest.raises(ServiceError, match=rf"{message}.*the environment sets.*{variable}") as told:
+        t2v_eval.load(name, retries=0, **options)(draw_image(1), "a cat")
+    assert "s3cr3t" not in str(told.value)

@@ -19,6 +19,7 @@ from t2v_eval.inputs.template import Template
 from t2v_eval.remote.request_pool import RetryError, seconds_to_wait
 from t2v_eval.remote.scorer import ApiOptions, ApiScorer, CellScore, isolate_answer_errors
 from t2v_eval.scoring.plan import Caption, Text, caption_text
+from t2v_eval.utils.printable import redact_userinfo
 from t2v_eval.utils.regular_file import File, read_bytes
 
 from ..services.api_key import Key
@@ -82,7 +83,7 @@ class HttpScorer(ApiScorer[dict[str, Any]]):
         )
         super().__init__(**options)
         self.base_url, self.model_name = split_address(address)
-        self._key = Key(resolve_api_key(token, token_file, "`token=`"))
+        self._key = Key(resolve_api_key(token, token_file, "`token=`", "token_file"))
         self._client: Any  # while a run is connected
         facts, self._limits = self._facts()
         self._server_id = as_text(facts.get("encoder_id"))
@@ -296,7 +297,10 @@ def split_address(address: str) -> tuple[str, str]:
     """
     scheme, colons, rest = address.partition("://")
     host, _, name = rest.partition("/")
-    base_url = check_base_url(f"{scheme}{colons}{host}", f"{address!r}")
+    redacted = redact_userinfo(address)
+    if redacted != address:
+        raise InputError(f"{redacted!r} holds a user or password: pass the token as `token=`")
+    base_url = check_base_url(f"{scheme}{colons}{host}", f"{redacted!r}")
     if not name:
         raise InputError(f"{address!r} names no scorer of the server; {FORM}")
     return base_url, unquote(name)

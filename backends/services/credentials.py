@@ -16,7 +16,10 @@ from t2v_eval.utils.text_file import read_text
 
 
 def resolve_api_key(
-    key: str | None, key_file: str | os.PathLike[str] | None = None, source: str = "`api_key=`"
+    key: str | None,
+    key_file: str | os.PathLike[str] | None = None,
+    source: str = "`api_key=`",
+    file_option: str = "key_file",
 ) -> str:
     r"""Return the key that was passed or that a file holds; "" without either.
 
@@ -24,6 +27,7 @@ def resolve_api_key(
         key: the key.
         key_file: a file that holds the key and nothing else.
         source: where the key comes from, for messages.
+        file_option: the option that names the file, for messages.
 
     Raises:
         InputError: it is not a valid key; the message does not contain it.
@@ -32,9 +36,9 @@ def resolve_api_key(
     ('abc', '')
     """
     if not key and key_file:
-        source = f"`key_file={os.fspath(key_file)!r}`"
+        source = f"`{file_option}={os.fspath(key_file)!r}`"
         try:
-            key = read_text(check_path("key_file", key_file))
+            key = read_text(check_path(file_option, key_file))
         except (OSError, ValueError) as error:
             raise InputError(f"{source} cannot be read: {error}") from None
         if not key.strip():

@@ -148,6 +148,20 @@ def test_mistakes_are_told_when_it_is_loaded(address, name, options, error, mess
     assert options.get("token", TOKEN) not in str(raised.value)
 
 
+@pytest.mark.parametrize("start", ["http://user:%s@", "http://user:%s/x@", "https://%s@"])
+def test_a_password_in_the_address_is_not_repeated(start):
+    with pytest.raises(InputError, match=r"holds a user or password: pass .*`token=`") as raised:
+        t2v_eval.load(f"remote:{start % 's3cr3t'}127.0.0.1:9/m")
+    assert "s3cr3t" not in str(raised.value)
+
+
+def test_a_file_of_a_token_is_named_by_its_option(address, tmp_path):
+    for file, problem in (("gone", "cannot be read"), ("empty", "must hold one key")):
+        (tmp_path / "empty").touch()
+        with pytest.raises(InputError, match=f"^`token_file=.*{file}'` {problem}"):
+            t2v_eval.load(f"remote:{address}/ToyEmbedding", token_file=tmp_path / file)
+
+
 FACTS = {
     "models": [{"name": "m", "encoder_id": "m v1", "question": "{}", "image_mode": "seen"}],
     "limits": {"texts": 2, "cells": 8, "body_bytes": 10**6},

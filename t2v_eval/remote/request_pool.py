@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from t2v_eval.errors import MediaError, ScoringError, ServiceError, T2VError, T2VWarning
 from t2v_eval.utils.interrupts import stops_call
@@ -32,6 +32,7 @@ MAX_FAILURES_BEFORE_FIRST_ANSWER = 3  # questions given up without any answer; t
 RESUME_HINT = "run it again, with a store, to go on"
 MAX_CONNECT_ATTEMPTS = 3  # before the first connection; a wrong address is permanent
 STALL_WARNING_AFTER = 5.0  # seconds without an answer until a warning says why
+SECONDS_TO_END = 60.0  # that open requests have for their answers once no further one is sent
 MAX_CONSECUTIVE_FAILURES = 8  # questions given up in a row; then the run stops
 
 
@@ -237,19 +238,23 @@ class Pool(Generic[T]):
         self._unfinished = set(range(num_jobs))
         self._error: BaseException | None = None
         self._limit_message = ""  # the limit that was reached, if any
-        self._stopped = False
+        self._stopped = False  # no further request is sent
+        self._dropped = False  # open requests are cancelled, too
+        self._ends = False  # whether `_main` was told to end
         self._interrupt: type[KeyboardInterrupt] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
+        self._open = set[asyncio.Task[None]]()  # questions with an open request
 
     def run(self) -> Iterator[list[tuple[int, T | T2VError]]]:
         """Yield lists of (number, answer or error), as they arrive.
 
-        First Ctrl-C calls `stop`, so that finished answers are yielded before it is raised; a
+        First Ctrl-C cancels the open requests and yields finished answers before it is raised; a
         second one raises KeyboardInterrupt at once.
 
         Raises:
-            T2VError: the error of `ask` that holds for every question.
+            T2VError: the error of `ask` that holds for every question; answers to requests that
+                were open then, and may be paid for, are yielded before it.
             ServiceError: the service has stopped answering.
         """
         thread = threading.Thread(target=self._thread, name="t2v-eval-pool", daemon=True)
@@ -267,7 +272,7 @@ class Pool(Generic[T]):
                     if ready:
                         yield ready
             finally:
-                self.stop()
+                self._drop()
                 thread.join()
         if self._interrupt is not None:
             raise self._interrupt
@@ -290,14 +295,24 @@ class Pool(Generic[T]):
         return self._finished.get()
 
     def stop(self) -> None:
-        """Cancel the open requests; finished answers are still yielded."""
+        """Send no further request; what open ones answer within `SECONDS_TO_END` is yielded."""
         self._stopped = True
         if self._loop is not None and self._main is not None and not self._main.done():
-            self._loop.call_soon_threadsafe(self._main.cancel)
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _drop(self) -> None:
+        """Cancel the open requests; finished answers are still yielded."""
+        self._dropped = True
+        self.stop()
+
+    def _end(self) -> None:
+        if self._main is not None and (self._dropped or not self._ends):
+            self._main.cancel()
+        self._ends = True
 
     def _interrupted(self, error: type[KeyboardInterrupt]) -> None:
         self._interrupt = error
-        self.stop()
+        self._drop()
 
     def _thread(self) -> None:
         try:
@@ -341,13 +356,17 @@ class Pool(Generic[T]):
             while tasks:
                 await asyncio.wait(tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                if self._open and self._stopped and not self._dropped:
+                    await asyncio.wait({*self._open}, timeout=SECONDS_TO_END)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_until_answered(self, number: int, entered: float) -> None:
         history = _History(entered)
-        while (retry := await self._attempt(number)) is not None:
+        while (retry := await self._attempt(number)) is not None and not self._stopped:
             history.attempts += 1
             history.failures += not retry.rate_limited
             wait = self._wait_before_retry(number, retry, entered, history)
@@ -363,6 +382,8 @@ class Pool(Generic[T]):
 
     async def _attempt(self, number: int) -> RetryError | None:
         """Ask once and record the result; return the error if the question may be retried."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._open.add(task)
         try:
             self.count_request()
             answer = await self._ask(number)
@@ -376,13 +397,16 @@ class Pool(Generic[T]):
             self._service_reached |= isinstance(error, ScoringError)
             self._finished.put((number, error))
         except Exception as error:  # holds for all questions, or is a bug
-            self._fail(error)
+            self._error = self._error or error
+            self._stopped = True
+            self._end()
         else:
             self._num_answered += 1
             self._failures_in_a_row, self._service_reached = 0, True
             self._finished.put((number, answer))
             self.concurrency.grow()
         finally:
+            self._open.discard(task)
             self.concurrency.release()
         return None
 
@@ -412,7 +436,7 @@ class Pool(Generic[T]):
         """Count a request before it is sent; a question with several counts each of them.
 
         Raises:
-            BudgetExhaustedError: a limit of the run is reached.
+            BudgetExhaustedError: a limit of the run is reached, or the run was stopped.
         """
         maximum = self.limits.max_requests
         if not self._limit_message and maximum is not None and self.sent >= maximum:
@@ -420,7 +444,7 @@ class Pool(Generic[T]):
                 f"not asked: the limit of {maximum} requests was reached; {self._resume_hint}"
             )
         self._limit_message = self._limit_message or self._stop_reason()
-        if self._limit_message:
+        if self._limit_message or self._stopped:
             raise BudgetExhaustedError
         self.sent += 1
 
@@ -438,9 +462,10 @@ class Pool(Generic[T]):
             )
 
     def _fail(self, error: Exception) -> None:
+        """End the run for a service that does not answer, whose open requests wait for nothing."""
         self._error = self._error or error
-        if self._main is not None:
-            self._main.cancel()
+        self._stopped = self._dropped = True
+        self._end()
 
 
 def seconds_to_wait(retry_after: str | None) -> float | None:

@@ -171,13 +171,17 @@ def test_what_holds_for_every_question_stops_the_run(refusal, message, on_error,
     def behave(request):
         return spoken.right(request) if request.number <= 20 else spoken.error(*refusal)
 
+    def hold(request):
+        """Answer what was asked before only after the refusal."""
+        return 10 < request.number <= 20 and len(server.released) < 11
+
     store = t2v_eval.Store(tmp_path / "s.db")
-    with Server(behave) as server:
+    with Server(behave, hold=hold) as server:
         with pytest.raises(ServiceError, match=message):
             spoken.load(server, on_error=on_error, store=store)(draw_images(10), texts(20))
         assert len(server.requests) < 20 + 64
     rows = [row for row in store.rows() if row.value is not None]
-    assert len(rows) == 20, "what was finished is kept"
+    assert len(rows) == 20, "answers to requests that were open are kept"
     assert all(row.error is None for row in rows)
 
 
@@ -231,7 +235,30 @@ def test_where_nobody_answers_any_more_the_run_stops_and_keeps_what_it_has(
     assert sum(row.value is not None for row in store.rows()) == 50
 
 
-def test_with_an_error_what_is_finished_is_stored_first(tmp_path, received):
+def test_with_an_error_what_is_open_is_awaited_and_stored_first(tmp_path, monkeypatch):
+    store, stopped, stop = t2v_eval.Store(tmp_path / "s.db"), threading.Event(), Pool.stop
+
+    def stop_and_say(pool):
+        stop(pool)
+        stopped.set()
+
+    def hold(request):
+        """Refuse one while all others are open, and answer these after the client stopped."""
+        if request.number == 1 or '"3 cats"' in request.question:
+            return request.number > 1 and len(server.requests) < 9
+        return not stopped.is_set()
+
+    monkeypatch.setattr(Pool, "stop", stop_and_say)
+    with Server(only_for("3 cats", lambda: error(400, "not allowed")), hold=hold) as server:
+        with pytest.raises(ScoringError, match="with '3 cats': the service refuses it"):
+            scorer_of(server, store=store)(draw_images(1), texts(30))
+        assert len(server.requests) < 30
+    rows = [row for row in store.rows() if row.value is not None]
+    assert len(rows) == len(server.requests) - 1 >= 8, "all but the refused question"
+
+
+def test_with_an_error_what_is_finished_is_stored_first(tmp_path, received, monkeypatch):
+    monkeypatch.setattr("t2v_eval.remote.request_pool.SECONDS_TO_END", 0.1)
     store = t2v_eval.Store(tmp_path / "s.db")
     policy = error(400, "not allowed")
     unanswered = {f'"{text}"' for text in texts(60)[40:]}

@@ -205,7 +205,8 @@ def test_every_number_has_its_source(report, tmp_path):
 def test_a_second_run_computes_nothing(report, folder, options):
     again = run_protocol(read_plan(folder / "plan.toml"), options)
     assert [s.counts.computed for s in again.scores] == [0, 0, 0]
-    assert again.pillars["sample_quality"].figures == report.pillars["sample_quality"].figures
+    first, second = (r.pillars["sample_quality"].figures for r in (report, again))
+    assert repr(first) == repr(second)  # which takes NaN for equal, as == does not on Python 3.13
 
 
 def test_the_command_writes_and_run_repeats_it(folder, options, tmp_path, monkeypatch):

@@ -21,11 +21,13 @@ _INPUTS = {
     EDIT_PAIR: "pairs of edits of one image",
 }
 _REMEDIES = {
-    PAIR: "call prefer(image_a, image_b, text); edits need a judge that sees their source",
+    PAIR: "call prefer(image_a, image_b, text), of images alone; edits need a judge that sees "
+    "their source (`t2v-eval list models --kind judge`)",
     EDIT: "pass `t2v_eval.Edit(source, result)`, the image before and after the edit, or name the "
     "column of a table that holds the images before it (`t2v-eval eval --column source=NAME`, "
     "`t2v-eval score --pairs TABLE --source-column NAME`)",
-    EDIT_PAIR: "call prefer(Edit(source, a), Edit(source, b), text)",
+    EDIT_PAIR: "call prefer(Edit(source, a), Edit(source, b), text), or name the image before both "
+    "(`t2v-eval prefer --source IMAGE`) or its column (`t2v-eval judge --column source=NAME`)",
 }
 
 
@@ -68,10 +70,11 @@ def wrong_roles(scorer: str, roles: Roles, media: Media) -> UnsupportedError:
     >>> from t2v_eval.inputs.media import open_media
     >>> print(wrong_roles("mine", PAIR, open_media(Image.new("RGB", (4, 2)), "a")))
     'mine' scores pairs of images, and a (4x2 PIL image) is a single image: call \
-prefer(image_a, image_b, text); edits need a judge that sees their source
+prefer(image_a, image_b, text), of images alone; edits need a judge that sees their source \
+(`t2v-eval list models --kind judge`)
     """
     takes = _INPUTS.get(roles, f"groups of {', '.join(roles)}")
     actual = roles_of(media)
-    what = f"is a group of {', '.join(actual)}" if actual else "is a single image"
+    what = f"are a group of {', '.join(actual)}" if actual else "is a single image"
     remedy = _REMEDIES.get(roles) or SCORERS.get(actual) or "pass what it takes"
     return UnsupportedError(f"{scorer!r} scores {takes}, and {media.name} {what}: {remedy}")

@@ -194,7 +194,7 @@ def test_an_image_that_cannot_be_read_leaves_the_others_alone(subject, images, t
 def test_an_edit_is_refused_and_what_takes_edits_is_named(subject, images):
     edit = t2v_eval.Edit(images[0], images[1])
     for scorer in (subject.scorer, subject.other):
-        with pytest.raises(UnsupportedError, match="source.* is a group of .*--kind edit"):
+        with pytest.raises(UnsupportedError, match="source.* are a group of .*--kind edit"):
             subject.score([edit], subject.texts[:1], scorer)
 
 

@@ -183,12 +183,23 @@ def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
         for image in (part for source in block.images for part in parts_of(source)):
             if isinstance(image, Media) and image.is_broken:
                 image.load()
-            if (
-                isinstance(image, str)
-                and not is_address(image)
-                and (reason := _unusable_file(image))
-            ):
-                raise MediaError(f"{where}{_shortened(image)}: {reason}{hint}")
+            if isinstance(image, str):
+                check_image_file(image, where, hint)
+
+
+def check_image_file(path: str, where: str = "", hint: str = "") -> None:
+    """Check that an image file can be opened; an address is not looked at.
+
+    Args:
+        path: the file.
+        where: what the message begins with, such as a row.
+        hint: what it ends with.
+
+    Raises:
+        MediaError: the file is missing, empty or no regular file, or its path cannot be one.
+    """
+    if not is_address(path) and (reason := _unusable_file(path)):
+        raise MediaError(f"{where}{_shortened(path)}: {reason}{hint}")
 
 
 def _unusable_file(path: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.inputs.media import parts_of
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
@@ -272,5 +273,6 @@ def _of_preference(pair: Pair, preference: Any, judge: str) -> Comparison:
 
 
 def _battle(pair: Pair, winner: str, judge: str) -> Battle:
-    images = str(pair.image_a), str(pair.image_b)
+    # Of an edit its result: that is the image of the generator.
+    images = [str(parts_of(image)[-1]) for image in (pair.image_a, pair.image_b)]
     return Battle(pair.model_a, pair.model_b, winner, pair.prompt, judge, *images)

@@ -216,6 +216,8 @@ def test_image_files_are_checked_before_a_model_is_loaded(images, monkeypatch, n
     assert said in message and "row 3" in message
     prefer = ("prefer", "-m", "toy-colours", "--no-store")
     assert said in call(*prefer, "0.png", name, "a cat", code=2).stderr
+    message = call(*prefer, "0.png", "0.png", "a cat", "--source", name, code=2).stderr
+    assert "--source" in message and said in message
 
 
 @pytest.mark.parametrize("cell", [{"bytes": b"", "path": ""}, {"bytes": None, "path": ""}, b""])

@@ -67,10 +67,20 @@ def test_score_takes_a_folder(folder):
 
 
 def test_prefer_pairs_two_folders(folder):
-    assert [tuple(p.rpartition("/")[2] for p in pair) for pair in _pairs(str(folder), str(folder))
-            ] == [("a.jpg", "a.jpg"), ("b.png", "b.png"), ("c.JPG", "c.JPG")]  # fmt: skip
+    def pairs(*arguments):
+        paired = _pairs(*map(str, arguments))
+        return [[name.rpartition("/")[2] for name in names.values()] for names in paired]
+
+    files = ["a.jpg", "b.png", "c.JPG"]
+    assert pairs(folder, folder) == [[name, name] for name in files]
+    assert pairs(folder, folder, folder) == [[name] * 3 for name in files]
+    one = folder / "deep" / "d.png"
+    assert pairs(folder, folder, one) == [[name, name, "d.png"] for name in files]
+    assert pairs(folder, folder, folder / "deep") == pairs(folder, folder, one)
     with pytest.raises(InputError, match="stands for 3 images and .* for 1"):
-        _pairs(str(folder), str(folder / "a.jpg"))
+        pairs(folder, folder / "a.jpg")
+    with pytest.raises(InputError, match=r"--source .*\*.png stands for 2 images and .* for 3"):
+        pairs(folder, folder, folder / "**" / "*.png")
 
 
 def test_caption_takes_a_glob(folder, tmp_path):

@@ -1,15 +1,18 @@
-"""Edits in tables, in sets of prompts and in reports."""
+"""Edits in tables, in sets of prompts, on the command line and in reports."""
 
 from __future__ import annotations
 
 import base64
 import csv
 import io
+import json
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.judges import asked, shown, written_reply
+from helpers.services.loopback import Server
 from helpers.toy import draw_image
 from PIL import Image
 from typer.testing import CliRunner
@@ -134,6 +137,111 @@ def test_rated_edits_have_agreement_and_a_report(folder):
             assert "before" in name_ and values[name_] == pytest.approx(float(value), abs=1e-6)
     page = (folder / "report" / "report.html").read_text(encoding="utf-8")
     assert "0.png -&gt; 0.png" in page or "0.png -> 0.png" in page
+
+
+class Judging:
+    """A judge of edits behind a server, which finds the images of `new` better.
+
+    Attributes:
+        server: the server.
+        shown: the images of each request, in order, as paths.
+    """
+
+    def __init__(self, folder):
+        self.server, self.shown = Server(self.answer), []
+        self.names = {
+            Image.open(path).convert("RGB").tobytes(): f"{path.parent.name}/{path.name}"
+            for path in folder.glob("*/*.png")
+        }
+
+    def answer(self, request):
+        assert "make it red" in asked(request)
+        images = [Image.open(io.BytesIO(base64.b64decode(u.partition(",")[2]))) for u in
+                  shown(request)]  # fmt: skip
+        self.shown.append([self.names[image.convert("RGB").tobytes()] for image in images])
+        better = "A" if self.shown[-1][-2].startswith("new") else "B"
+        return written_reply(json.dumps({"reasoning": "red", "better_response": better}))
+
+    def flags(self, model="mmrb2-edit-judge"):
+        options = {"base_url": self.server.url, "api_key": "k"}
+        if not model.startswith("openai"):
+            options |= {"vlm": "openai-compatible:m", "wording": "ours"}
+        pairs = [word for pair in options.items() for word in ("--option", "=".join(pair))]
+        return ["-m", model, *pairs, "--no-store"]
+
+
+@pytest.fixture
+def judging(folder):
+    judge = Judging(folder)
+    with judge.server:
+        yield judge
+
+
+def test_prefer_compares_two_edits_of_a_source_in_both_orders(judging):
+    result = run("prefer", "old/0.png", "new/0.png", "make it red", "--source", "before/0.png",
+                 *judging.flags())  # fmt: skip
+    assert json.loads(result.stdout) == {
+        **{"image_a": "old/0.png", "image_b": "new/0.png", "source": "before/0.png"},
+        **{"text": "make it red", "value": 0.0, "consistent": True, "reason": ""},
+        **{"shown_first": 0.0, "shown_second": 0.0},
+    }
+    assert sorted(judging.shown) == [
+        ["before/0.png", "new/0.png", "old/0.png"],
+        ["before/0.png", "old/0.png", "new/0.png"],
+    ]
+
+
+@pytest.mark.parametrize("source", ["before", "before/2.png"])
+def test_prefer_compares_folders_of_edits(judging, source):
+    """Each pair has the source of its place, or the one that all have."""
+    result = run("prefer", "new", "old", "make it red", "--json", "--source", source,
+                 *judging.flags())  # fmt: skip
+    sources = [source if source.endswith("png") else f"before/{n}.png" for n in range(3)]
+    rows = json.loads(result.stdout)
+    assert [(row["source"], row["value"]) for row in rows] == [(s, 1.0) for s in sources]
+    wanted = [(s, f"new/{n}.png", f"old/{n}.png") for n, s in enumerate(sources)]
+    both = {*wanted, *((s, b, a) for s, a, b in wanted)}
+    assert len(judging.shown) == 6 and {*map(tuple, judging.shown)} == both
+
+
+def test_a_pair_without_its_source_is_skipped_or_named(folder, judging):
+    (folder / "before" / "1.png").write_text("no image")
+    words = ["prefer", "new", "old", "make it red", "--source", "before", *judging.flags()]
+    error = run(*words, code=2).stderr
+    assert "(before/1.png): not an image that Pillow can read" in error
+    rows = [json.loads(line) for line in run(*words, "--on-error", "skip").stdout.splitlines()]
+    assert [row["value"] for row in rows] == [1.0, None, 1.0]
+    assert rows[1]["consistent"] is None and "(before/1.png)" in rows[1]["reason"]
+    judging.shown.clear()
+    words[5] = "gone.png"
+    error = run(*words, code=2).stderr
+    assert "--source gone.png: no such file; --on-error skip leaves its pair out" in error
+    words[5] = "https://example.com/a.png"
+    assert "pass --allow-urls" in run(*words, code=2).stderr and not judging.shown
+
+
+def test_prefer_needs_a_judge_that_takes_what_it_is_given(judging):
+    pair, source = ["prefer", "new/0.png", "old/0.png", "make it red"], ["--source", "before/0.png"]
+    assert "--source IMAGE" in run(*pair, *judging.flags(), code=2).stderr
+    of_images = judging.flags("openai-compatible-preference:m")
+    error = run(*pair, *source, *of_images, code=2).stderr
+    assert "edits need a judge that sees their source" in error and "--kind judge" in error
+    for single in (["-m", "tiny-clip"], ["-m", "clip-directional", "--option", "clip=tiny-clip"]):
+        error = run(*pair, *source, *single, "--no-store", code=2).stderr
+        assert "compares no pairs" in error and "--kind judge" in error
+    assert not judging.shown
+
+
+def test_battles_of_two_editing_models_name_their_results(judging):
+    write("instructions.csv", ["prompt", "before"], [["make it red", "before/0.png"]])
+    images = ["--images", "new", "--images", "old", "-b", "instructions.csv"]
+    error = run("judge", *images, *judging.flags(), code=2).stderr
+    assert "--column source=NAME" in error and not judging.shown
+    result = run("judge", *images, "--column", "source=before", *judging.flags())
+    [row] = csv.DictReader(io.StringIO(result.stdout))
+    assert (row["model_a"], row["winner"]) == ("new", "model_a")
+    assert (row["image_a"], row["image_b"]) == ("new/0.png", "old/0.png")
+    assert [images[0] for images in judging.shown] == ["before/0.png"] * 2
 
 
 def test_before_and_after_are_side_by_side(folder):

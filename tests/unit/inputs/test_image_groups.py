@@ -70,7 +70,7 @@ def test_keys_are_those_of_the_images_in_order():
 
 def test_a_scorer_refuses_what_it_does_not_take():
     edit = t2v_eval.Edit(draw_image(1), draw_image(2))
-    kind = r"images\[0\]\.source.* is a group of source, result: .*--kind edit"
+    kind = r"images\[0\]\.source.* are a group of source, result: .*--kind edit"
     for on_error in ("raise", "skip"):
         with pytest.raises(UnsupportedError, match=rf"'Plain' scores single images, and {kind}"):
             Plain(on_error=on_error)([edit], ["a cat"])

@@ -189,8 +189,24 @@ def test_from_the_command_line(tmp_path, monkeypatch):
         assert server.requests[-1].question == "Which is a cat?" and requests.exit_code == 0
         wrong = run(server, model="gpt-4o")
         assert wrong.exit_code == 2 and "compares no pairs" in wrong.stderr
+    with Server(behave) as server:
+        limited = run(server, "--no-store", "--max-requests", "1", "--option", "concurrency=1")
+        assert limited.exit_code == 2 and len(server.requests) == 1
     with saying("both") as server:
         done = run(server, "--on-error", "skip", "--no-store")
         assert done.exit_code == 1
         result = json.loads(done.stdout)
         assert result["value"] is None and "neither A nor B" in result["reason"]
+
+
+def test_names_are_printed_as_they_are_and_without_passwords(tmp_path, monkeypatch):
+    path = tmp_path / "caf\u00e9.png"
+    draw_image(0).save(path)
+    url = "http://me:secret@localhost:1/b.png"
+    monkeypatch.chdir(tmp_path)
+    options = ["-m", "gpt-4o-preference", "--option", f"api_key={KEY}", "--on-error", "skip"]
+    done = CliRunner().invoke(
+        app, ["prefer", path.name, url, "a caf\u00e9", *options, "--no-store"]
+    )
+    assert done.exit_code == 1 and "secret" not in done.output
+    assert done.stdout.startswith('{"image_a": "caf\u00e9.png", "image_b": "http://***@localhost')

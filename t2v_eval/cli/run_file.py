@@ -14,9 +14,9 @@ from t2v_eval.errors import InputError, UnknownNameError
 from t2v_eval.inputs.addresses import is_address
 
 COMMAND = "command"  # the key that names the command; default: eval
-# Options without the type of a path whose value may be a file beside the configuration.
-FILES = ("images", "pairs", "pilot", "root", "table")  # paths or addresses
-MAYBE_FILES = ("model", "benchmark", "checkpoint", "image_a", "image_b")
+# Options without the type of a path whose values are paths or addresses, or may be paths.
+FILES = ("image_a", "image_b", "images", "pairs", "pilot", "root", "source", "table")
+MAYBE_FILES = ("model", "benchmark", "checkpoint")
 
 RunFile = Annotated[
     Path,
@@ -108,7 +108,8 @@ def _of_toml(file: Path, group: Any) -> list[str]:
         remedy = f"In {file}; it can be {', '.join(names)}."
         raise UnknownNameError.nearest(COMMAND, str(name), names, remedy)
     parameters = _parameters(group.commands[name])
-    arguments, positional = [name], []
+    arguments = [name]
+    positional: dict[str, list[str]] = {}
     for key, value in table.items():
         parameter = parameters.get(key.replace("_", "-"))
         if parameter is None:
@@ -119,8 +120,10 @@ def _of_toml(file: Path, group: Any) -> list[str]:
         if parameter.opts[0].startswith("-"):
             arguments += words
         else:
-            positional += words
-    return [*arguments, *(["--", *positional] if positional else [])]
+            positional[parameter.name] = words
+    # In the order of the command, whatever that of the keys.
+    ordered = [word for p in parameters.values() for word in positional.get(p.name, ())]
+    return [*arguments, *(["--", *ordered] if ordered else [])]
 
 
 def _parameters(command: Any) -> dict[str, Any]:

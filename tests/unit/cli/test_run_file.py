@@ -72,6 +72,23 @@ def test_paths_and_columns_start_at_the_file(tmp_path, monkeypatch):
     assert "a.png" in (tmp_path / "scores.csv").read_text()
 
 
+@pytest.mark.parametrize("images", [["b.png", "a.png", "a.png"], ["[b]*", "*.png", "*.png"]])
+def test_images_to_compare_start_at_the_file(tmp_path, monkeypatch, images):
+    for name in ("a.png", "b.png"):
+        draw_image(0).save(tmp_path / name)
+    source, second, first = images
+
+    def error_with(image_a):
+        lines = [f'source = "{source}"', f'image-b = "{second}"', f'image-a = "{image_a}"']
+        head = 'command = "prefer"\ntext = "x"\nmodel = "tiny-clip"\n'
+        (tmp_path / "p.toml").write_text(head + "\n".join(lines))
+        return call("run", tmp_path / "p.toml", code=2).stderr
+
+    monkeypatch.chdir("/")
+    assert "compares no pairs" in error_with(first), "the files are found, then it is refused"
+    assert f"error: {tmp_path / 'gone.png'}" in error_with("gone.png"), "not image_b"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

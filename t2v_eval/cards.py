@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -47,6 +48,7 @@ GEOMETRIES = {
 
 
 Geometry: TypeAlias = str  # a word of `GEOMETRIES`
+Figures: TypeAlias = Mapping[str, Any]  # by metric, the value of each scorer and their `source`
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,8 @@ class BenchmarkCard(Card):
         files: files that `t2v-eval data --fetch` downloads.
         sha256: hashes of files by their path.
         folders: other names that its folder may have.
-        published: published metrics, which reports show beside measured ones.
+        published: by metric, the published value of each scorer and their `source`, which reports
+            show beside measured ones.
         orders_pairs: the metric of `published` that is the share of pairs of images of one prompt
             that a scorer orders as people do.
         verdicts: by scorer, how many pairs of generators came to each outcome of
@@ -196,7 +199,7 @@ class BenchmarkCard(Card):
     files: Sequence[str] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
     folders: Sequence[str] = ()
-    published: Mapping[str, Any] = field(default_factory=dict)
+    published: Figures = field(default_factory=dict)
     orders_pairs: str = ""
     verdicts: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
@@ -215,6 +218,21 @@ def facts_of(card_type: type[Card]) -> dict[str, str]:
     return {f.name: str(f.type) for f in fields(card_type) if f.name not in computed}
 
 
+def _are_figures(value: object) -> bool:
+    """Return whether a fact has a finite number for each name of a metric, but for `source`."""
+    tables = list(value.values()) if isinstance(value, Mapping) else [None]
+    return all(
+        isinstance(table, Mapping)
+        and isinstance(table.get("source", ""), str)
+        and all(
+            type(number) in (int, float) and math.isfinite(number)
+            for name, number in table.items()
+            if name != "source"
+        )
+        for table in tables
+    )
+
+
 # Types of facts: their description in messages, and a check.
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a text", lambda value: isinstance(value, str)),
@@ -225,6 +243,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a table of texts",
         lambda value: isinstance(value, Mapping) and holds([*value.values()], str),
     ),
+    "Figures": ("a table for each metric, of numbers by scorer and a text `source`", _are_figures),
     "Mapping[str, Any]": ("a table", lambda value: isinstance(value, Mapping)),
     "tuple[int, int] | None": (
         "a list of two whole numbers",

@@ -180,10 +180,21 @@ def test_what_is_wrong_in_a_card_is_said_when_cards_are_listed(package, known, e
         changed(package, known, expected).names()
 
 
-def test_facts_of_a_benchmark_are_checked_too(package):
+@pytest.mark.parametrize(
+    "published",
+    [
+        '"x"',
+        "{tau = 0.5}",
+        '{tau = {mine = "0.5"}}',
+        "{tau = {mine = true}}",
+        "{tau = {mine = nan}}",
+        "{tau = {source = 3}}",
+    ],
+)
+def test_facts_of_a_benchmark_are_checked_too(package, published):
     card = package / "colour.toml"
-    card.write_text('entry = "Colour"\n[names.blue]\npublished = "x"\n')
-    with pytest.raises(InputError, match="published = 'x', which must be a table"):
+    card.write_text(f'entry = "Colour"\n[names.blue]\npublished = {published}\n')
+    with pytest.raises(InputError, match="published = .*, which must be a table for each metric"):
         Registry("benchmark", "their_scorers", BenchmarkCard).names()
 
 

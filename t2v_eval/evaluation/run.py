@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.cards import BenchmarkCard, ModelCard
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import (
     Benchmark,
@@ -70,7 +70,12 @@ class DetailSummary:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFigure:
-    """A published value of a metric, and where it was published.
+    """The published value of a metric of one scorer, and where it was published.
+
+    Attributes:
+        value: the value.
+        source: where it was published.
+        name: the name of the scorer there; "" where a report of an earlier version lacks it.
 
     >>> PublishedFigure(0.46, "Table 2 of the paper").value
     0.46
@@ -78,6 +83,28 @@ class PublishedFigure:
 
     value: float
     source: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """All published values of a metric, and where they were published.
+
+    Attributes:
+        values: the value of each scorer by its name there.
+        source: where they were published.
+
+    >>> PublishedTable({"HPSv3": 0.6}, "Table 2 of the paper").of_scorer(["hpsv3", "HPSv3"])
+    PublishedFigure(value=0.6, source='Table 2 of the paper', name='HPSv3')
+    """
+
+    values: Mapping[str, float]
+    source: str
+
+    def of_scorer(self, names: Sequence[str]) -> PublishedFigure | None:
+        """Return the figure of a scorer, whose names are its `ModelCard.known_as`."""
+        name = named_in(self.values, names)
+        return PublishedFigure(self.values[name], self.source, name) if name else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +152,7 @@ class BenchmarkFacts(SelectionFacts):
         meanings: each metric in plain words, with its range.
         pooled: whether metrics compare cells of different items with each other.
         published: published figures of this scorer, by metric; only for the whole benchmark.
+        published_tables: those of all scorers, by metric, from which `published` follows.
         tags: the number of items with each tag.
         resamples, seed: of the bootstrap.
         sample: the random part of the items that was evaluated, where it was limited; a run's JSON
@@ -152,6 +180,7 @@ class BenchmarkFacts(SelectionFacts):
     seed: int
     labels_by: str = "people"
     sample: Sample | None = None
+    published_tables: Mapping[str, PublishedTable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +534,8 @@ def _benchmark_facts(
 ) -> BenchmarkFacts:
     overall = bootstrap[""]
     selection = benchmark.selection.facts(len(items))
+    tables = _published_tables(benchmark.card) if benchmark.selection.whole else {}
+    figures = {metric: table.of_scorer(scorer.card.known_as) for metric, table in tables.items()}
     return BenchmarkFacts(
         **{f.name: getattr(selection, f.name) for f in fields(selection)},
         name=benchmark.name,
@@ -515,12 +546,13 @@ def _benchmark_facts(
         chance=dict(benchmark.chance),
         meanings={name: _meaning(benchmark, name) for name in overall.value},
         pooled=benchmark.pooled,
-        published=_published(benchmark.card, scorer.card) if benchmark.selection.whole else {},
+        published={metric: figure for metric, figure in figures.items() if figure},
         tags={tag: len(items.where(tag)) for tag in bootstrap if tag},
         resamples=overall.resamples,
         seed=overall.seed,
         labels_by=benchmark.labels_by,
         sample=benchmark.selection.sample,
+        published_tables=tables,
     )
 
 
@@ -529,12 +561,16 @@ def _meaning(benchmark: Benchmark, metric: str) -> str:
     return benchmark.meanings.get(metric, registered.meaning if registered else "")
 
 
-def _published(card: BenchmarkCard, scorer: ModelCard) -> dict[str, PublishedFigure]:
-    """Return the published figures of this scorer on this benchmark, by metric."""
-    return {
-        metric: PublishedFigure(figures[name], figures.get("source", ""))
+def _published_tables(card: BenchmarkCard) -> dict[str, PublishedTable]:
+    """Return what the card of a benchmark says was published, by metric."""
+    values = {
+        metric: {name: value for name, value in figures.items() if name != "source"}
         for metric, figures in card.published.items()
-        if (name := named_in(figures, scorer.known_as))
+    }
+    return {
+        metric: PublishedTable(of_metric, card.published[metric].get("source", ""))
+        for metric, of_metric in values.items()
+        if of_metric
     }
 
 

@@ -210,7 +210,7 @@ def _section(
         "aligned": aligned,
         "ranked": ranked,
         "generators": _by_mean(generators, first),
-        "published": _published(ranked),
+        "published": list(part.published()),
         "differences": [
             {"first": first, "second": second, "difference": difference}
             for first, second, difference in part.pairs
@@ -290,12 +290,6 @@ def _contrasts(scorers: Series, tags: Sequence[str]) -> list[Mapping[str, Any]]:
         for scorer in scorers
         for first, second in scorer["run"].contrasts
     ]
-
-
-def _published(scorers: Series) -> list[str]:
-    """Return the sources of published figures, each once."""
-    figures = [f for scorer in scorers for f in scorer["run"].benchmark.published.values()]
-    return list(dict.fromkeys(figure.source for figure in figures if figure.source))
 
 
 def _reasons(scorers: Series, reasons: Sequence[str], limit: int = 12) -> list[tuple[int, str]]:

@@ -25,6 +25,7 @@ from t2v_eval.evaluation.run import (
     BenchmarkFacts,
     DetailSummary,
     PublishedFigure,
+    PublishedTable,
     Run,
     ScorerFacts,
 )
@@ -232,6 +233,10 @@ def _benchmark_of(run: Mapping[str, Any]) -> BenchmarkFacts:
     published = {
         metric: _build(PublishedFigure, figure) for metric, figure in content["published"].items()
     }
+    tables = {
+        metric: _build(PublishedTable, table)
+        for metric, table in content.get("published_tables", {}).items()
+    }
     folders = [
         _build(FolderFacts, folder, recipe=recipes.get(folder["folder"]))
         for folder in content["folders"]
@@ -241,6 +246,7 @@ def _benchmark_of(run: Mapping[str, Any]) -> BenchmarkFacts:
         BenchmarkFacts,
         content,
         published=published,
+        published_tables=tables,
         folders=folders,
         left_out=left_out,
         sample=_build(Sample, sample) if sample else None,

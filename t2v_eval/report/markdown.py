@@ -14,6 +14,7 @@ from t2v_eval.report.tables import (
     Cell,
     ChanceCell,
     IntervalCell,
+    PublishedCell,
     PValueCell,
     ScorerCell,
     Section,
@@ -23,6 +24,8 @@ from t2v_eval.report.tables import (
 )
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.utils.printable import printable
+
+MAX_PUBLISHED = 12  # rows of the table of published figures
 
 
 def render(
@@ -78,9 +81,9 @@ def _section(section: Section) -> Iterator[str]:
     yield _table(section.metrics())
     if section.meanings:
         yield _list(f"{metric}: {text}" for metric, text in section.meanings.items())
-    for source in dict.fromkeys(section.sources.values()):
-        yield f"Published: {_escape(source)}."
     yield from _failures(section)
+    for table in section.published(MAX_PUBLISHED):
+        yield from _titled(table)
     if benchmark.tags:
         yield from _titled(section.by_tag())
     if section.pairs:
@@ -125,7 +128,7 @@ def _provenance(scorers: Iterable[tuple[str, Run]]) -> Iterator[str]:
 def _titled(table: Table) -> Iterator[str]:
     yield f"### {_escape(table.title)}"
     if table.note:
-        yield table.note
+        yield _escape(table.note)
     yield _table(table)
 
 
@@ -146,6 +149,8 @@ def _cell(cell: Cell) -> str:
             return MARKDOWN.p_value(p)
         case VerdictCell(text) | ChanceCell(text) | str(text):
             return _escape(text)
+        case PublishedCell():
+            return _escape(cell.text)
         case CellCounts():
             return f"{cell.used} of {cell.cells}"
 

@@ -22,6 +22,7 @@ from t2v_eval.report.tables import (
     Cell,
     ChanceCell,
     IntervalCell,
+    PublishedCell,
     PValueCell,
     ScorerCell,
     Section,
@@ -220,6 +221,10 @@ def _section(section: Section) -> Iterator[Markup]:
     tables += [section.differences()] if section.pairs else []
     tables += section.contrasts()
     yield from map(_table, tables)
+    for table in section.published():
+        yield Markup("<details><summary>published figures</summary>{}</details>").format(
+            _table(table)
+        )
     if benchmark.tags:
         by_tag = _table(section.by_tag())
         yield Markup("<details><summary>by tag</summary>{}</details>").format(by_tag)
@@ -236,7 +241,7 @@ def _table(table: Table) -> Markup:
         )
         for row in table.rows
     )
-    note = Markup("<p><small>{}</small></p>").format(table.note) if table.note else ""
+    note = Markup("<p><small>{}</small></p>").format(printable(table.note)) if table.note else ""
     return Markup(
         "<table><caption style='text-align: left'>{}</caption><thead><tr>{}</tr></thead>"
         "<tbody>{}</tbody></table>{}"
@@ -254,5 +259,7 @@ def _cell(cell: Cell) -> str:
             return PAGE.p_value(p)
         case VerdictCell(text) | ChanceCell(text) | str(text):
             return printable(text)
+        case PublishedCell():
+            return printable(cell.text)
         case CellCounts():
             return f"{cell.used} of {cell.cells}"

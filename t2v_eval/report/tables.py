@@ -97,8 +97,37 @@ class ChanceCell(NamedTuple):
     text: str
 
 
+class PublishedCell(NamedTuple):
+    """The name by which a scorer is published, and its labels in this report, if it is there.
+
+    >>> PublishedCell("HPSv3", ["hpsv3"]).text, PublishedCell("mine", ["mine"]).text
+    ('HPSv3 (in this report: hpsv3)', 'mine (in this report)')
+    """
+
+    name: str
+    labels: Sequence[str]
+
+    @property
+    def remark(self) -> str:
+        """Return that the scorer is in this report, with labels other than the name."""
+        labels = f": {', '.join(self.labels)}" if [*self.labels] != [self.name] else ""
+        return f"in this report{labels}" if self.labels else ""
+
+    @property
+    def text(self) -> str:
+        """Return the name with the remark."""
+        return f"{self.name} ({self.remark})" if self.labels else self.name
+
+
 Cell: TypeAlias = (
-    str | ScorerCell | IntervalCell | PValueCell | VerdictCell | ChanceCell | CellCounts
+    str
+    | ScorerCell
+    | IntervalCell
+    | PValueCell
+    | VerdictCell
+    | ChanceCell
+    | PublishedCell
+    | CellCounts
 )
 
 
@@ -199,6 +228,47 @@ class Section:
             values = [f"{chance[name]:.3f}" if name in chance else "" for name in names]
             rows.append([ChanceCell(text) for text in ("guessing", *values, "")])
         return Table(f"{self.items}, with 95 % intervals", ["scorer", *names, "scores"], rows)
+
+    def published(self, limit: int | None = None) -> Iterator[Table]:
+        """Yield the published figures of all scorers, from the highest of the first metric.
+
+        Args:
+            limit: the number of rows, besides those of scorers of this report; None for all.
+        """
+        headline, tables = self.first.benchmark.headline, self.first.benchmark.published_tables
+        metrics = sorted(tables, key=lambda metric: metric != headline)
+        values = {metric: tables[metric].values for metric in metrics}
+        names = dict.fromkeys(name for of_metric in values.values() for name in of_metric)
+        if not names:
+            return
+        labels = {
+            name: [
+                label
+                for label, run in self.scorers
+                if any(figure.name == name for figure in run.benchmark.published.values())
+            ]
+            for name in names
+        }
+        ranked = sorted(
+            names,
+            key=lambda name: [values[metric].get(name, -math.inf) for metric in metrics],
+            reverse=True,
+        )
+        shown = [name for name in ranked if labels[name] or name in ranked[:limit]]
+        left_out = f"; report.json has {len(ranked) - len(shown)} lower ones"
+        yield Table(
+            f"published figures of {len(ranked)} scorer{'s' * (len(ranked) != 1)}"
+            f"{left_out * (len(shown) < len(ranked))}",
+            ["published scorer", *metrics],
+            [
+                [
+                    PublishedCell(name, labels[name]),
+                    *(_published_value(values[metric], name) for metric in metrics),
+                ]
+                for name in shown
+            ],
+            _sources({metric: tables[metric].source for metric in metrics}),
+        )
 
     def by_tag(self) -> Table:
         """Return the headline metric of each scorer by tag."""
@@ -371,6 +441,19 @@ def sections(
 def _metric(run: Run, name: str) -> IntervalCell:
     published = run.benchmark.published.get(name)
     return IntervalCell(run.metrics[name], "", published.value if published else None)
+
+
+def _published_value(values: Mapping[str, float], name: str) -> Cell:
+    """Return a published value, which has no interval; "" where there is none."""
+    return IntervalCell(Interval(values[name], math.nan, math.nan)) if name in values else ""
+
+
+def _sources(sources: Mapping[str, str]) -> str:
+    """Return a sentence with the sources of the metrics, or the one that all of them have."""
+    first, *others = dict.fromkeys(sources.values())
+    known = [f"{metric} from {source}" for metric, source in sources.items() if source]
+    listed = "; ".join(known) if others else first
+    return f"Not measured for this report.{f' Published: {listed}.' * bool(listed)}"
 
 
 def _optional(metrics: Mapping[str, Interval], name: str) -> Cell:

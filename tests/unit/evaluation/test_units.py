@@ -18,7 +18,7 @@ from t2v_eval.evaluation.benchmark import (
     units_of,
 )
 from t2v_eval.evaluation.comparison import excludes_zero
-from t2v_eval.evaluation.run import PublishedFigure, evaluate
+from t2v_eval.evaluation.run import PublishedFigure, PublishedTable, evaluate
 from t2v_eval.stats.bootstrap import Interval
 
 
@@ -95,10 +95,16 @@ def test_published_figures_stand_beside_the_whole_benchmark_alone():
     published = {"first": {scorer.name: 0.7, "source": "a paper"}, "second": {"other": 0.1}}
     rated = Rated(card=BenchmarkCard("rated", "Rated", "test", published=published))
     whole = evaluate(scorer, rated, resamples=2).benchmark
-    assert whole.published == {"first": PublishedFigure(0.7, "a paper")}
-    assert evaluate(scorer, rated, resamples=2, subset="even").benchmark.published == {}
+    assert whole.published == {"first": PublishedFigure(0.7, "a paper", scorer.name)}
+    assert whole.published_tables == {
+        "first": PublishedTable({scorer.name: 0.7}, "a paper"),
+        "second": PublishedTable({"other": 0.1}, ""),
+    }
+    part = evaluate(scorer, rated, resamples=2, subset="even").benchmark
+    assert part.published == part.published_tables == {}
+    scorer_name = scorer.name
     scorer.card = ModelCard("mine", "Knows", "test", aliases=["other", scorer.name])
     assert evaluate(scorer, rated, resamples=2).benchmark.published == {
-        "first": PublishedFigure(0.7, "a paper"),
-        "second": PublishedFigure(0.1, ""),
+        "first": PublishedFigure(0.7, "a paper", scorer_name),
+        "second": PublishedFigure(0.1, "", "other"),
     }

@@ -1,8 +1,7 @@
 """Scorers as reward functions of libraries that train generators and vision-language models.
 
 A reward that is missing is None or NaN, as the library has it, and never a number. The scores of a
-call are computed by one plan: the images of one prompt are one M x 1 block, so that a group of
-images of a prompt encodes the prompt once.
+call are computed by one plan, so that a group of images of a prompt encodes the prompt once.
 """
 
 from __future__ import annotations
@@ -16,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError, ScoringError
-from t2v_eval.inputs.media import MediaLike, as_list
-from t2v_eval.scoring.plan import Block
+from t2v_eval.inputs.media import MediaLike, as_list, check_texts
 from t2v_eval.scoring.scorer import Scorer
+
+MARGIN = 0.25  # by which values leave 0 to 1 where they are of another range
+MAX_BEYOND = 0.01  # of the values of an image
 
 
 def rewards(scorer: Scorer, images: Any, texts: Sequence[str]) -> list[float | None]:
@@ -26,45 +27,52 @@ def rewards(scorer: Scorer, images: Any, texts: Sequence[str]) -> list[float | N
 
     Args:
         scorer: with ``on_error="skip"`` an image that fails has no reward; else it raises.
-        images: B images, or a (B, C, H, W) tensor or (B, H, W, C) array; floats are clamped to
-            0 and 1, as the VAE of a generator leaves that range.
-        texts: B texts; images of one text are a group.
+        images: B images, or a (B, C, H, W) tensor or (B, H, W, C) array; see `list_images`.
+        texts: B texts.
 
     Returns:
         B rewards, higher is better; None where there is no score.
 
     Raises:
-        InputError: the numbers of images and texts differ.
+        InputError: the numbers of images and texts differ, or a text is none.
+        MediaError: an image cannot be read, or its floats are not in 0 to 1, such as -1 to 1.
 
     >>> import t2v_eval
     >>> half = t2v_eval.from_function(lambda images, texts: [[0.5] for _ in images])
     >>> rewards(half, torch.rand(2, 3, 8, 8), ["a cat", "a cat"])
     [0.5, 0.5]
     """
-    listed = list_images(images)
+    listed, texts = list_images(images), check_texts(texts)
     if len(listed) != len(texts):
         raise InputError(f"there are {len(listed)} images and {len(texts)} texts; pass as many")
-    groups: dict[str, list[int]] = {}
-    for n, text in enumerate(texts):
-        groups.setdefault(text, []).append(n)
-    blocks = [Block.of([listed[n] for n in group], [text]) for text, group in groups.items()]
-    values: list[float | None] = [None] * len(texts)
-    scores = scorer.evaluate_blocks(blocks, progress=False).scores
-    for group, block in zip(groups.values(), scores, strict=True):
-        for n, value in zip(group, block[:, 0].tolist(), strict=True):
-            values[n] = None if math.isnan(value) else value
-    return values
+    scores = scorer.score_pairs(listed, texts, progress=False).tolist()
+    return [None if math.isnan(score) else score for score in scores]
 
 
 def list_images(images: Any) -> list[MediaLike]:
-    """List images, or those of a batch; floats of a tensor are clamped to 0 and 1.
+    """List images, or those of a batch.
+
+    The VAE of a generator leaves the range of 0 to 1, to which the floats of tensors and arrays are
+    clamped. Where more than a few do so by far, they are not in that range but in another, such as
+    -1 to 1, or the generator has diverged: such an image is left as it is, and refused when opened.
 
     >>> len(list_images(torch.rand(2, 3, 8, 8)))
     2
     """
-    if isinstance(images, torch.Tensor) and images.is_floating_point():
-        images = images.detach().float().clamp(0, 1)
-    return as_list(images)
+    return [_clamped(image) for image in as_list(images)]
+
+
+def _clamped(image: Any) -> Any:
+    library: Any = np
+    if isinstance(image, torch.Tensor):
+        if not image.is_floating_point() or image.layout != torch.strided or image.is_meta:
+            return image
+        image, library = image.detach().float(), torch
+    elif not (isinstance(image, np.ndarray) and image.dtype in (np.float16, np.float32, float)):
+        return image
+    beyond = ((image < -MARGIN) | (image > 1 + MARGIN)).sum()
+    in_range = beyond <= MAX_BEYOND * math.prod(image.shape)
+    return image.clip(0, 1) if in_range and library.isfinite(image).all() else image
 
 
 def trl_reward(
@@ -116,7 +124,7 @@ def flow_grpo_reward(
     def reward(
         images: Any, prompts: Sequence[str], metadata: object = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        values = rewards(scorer, images, list(prompts))
+        values = rewards(scorer, images, prompts)
         return np.array([math.nan if v is None else v for v in values], np.float64), {}
 
     return reward
@@ -147,10 +155,11 @@ def verl_omni_reward(scorer: Scorer) -> Callable[..., dict[str, float]]:
 
 
 def _message_text(message: Any) -> str:
-    """Return the text of a prompt or completion, which may be a conversation."""
+    """Return the text of a prompt or completion, which may be a conversation; "" without text."""
     if isinstance(message, str):
         return message
-    content = message[-1]["content"] if isinstance(message, list) else message["content"]
+    last = message[-1] if isinstance(message, list) and message else message or {}
+    content = last.get("content") or ""
     if isinstance(content, str):
         return content
     parts = (part.get("text", "") for part in content if isinstance(part, Mapping))

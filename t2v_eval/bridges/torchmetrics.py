@@ -31,8 +31,8 @@ class ScorerMetric(Metric):
         options: of `torchmetrics.Metric`.
 
     Attributes:
-        failures: the number of images without a score, of all batches; of all processes, once
-            `compute` has been called.
+        failures: the number of images without a score, of all batches of this process; in
+            ``with metric.sync_context():``, of all processes.
 
     >>> import t2v_eval
     >>> half = t2v_eval.from_function(lambda images, texts: [[0.5] for _ in images])

@@ -52,6 +52,42 @@ def test_tensors_of_a_generator_may_leave_the_range():
         rewards(ToyEmbedding(), pixels, TEXTS[:1])
 
 
+@pytest.mark.parametrize("change", [lambda x: 2 * x - 1, lambda x: 255 * x, lambda x: x / 0])
+@pytest.mark.parametrize("form", [list, torch.stack, lambda images: np.stack(images)])
+def test_an_image_in_another_range_has_no_reward(change, form):
+    """Clamped, it would have the score of another image."""
+    pixels = [*tensor_of(IMAGES)]
+    pixels[1] = change(pixels[1])
+    values = rewards(ToyEmbedding(on_error="skip"), form(pixels), TEXTS)
+    assert values[1] is None
+    assert [values[n] for n in (0, 2, 3)] == pytest.approx(
+        [COSINES[n] for n in (0, 2, 3)], abs=1e-6
+    )
+    with pytest.raises(MediaError, match=r"item 1, .*(values from .* floats in 0-1|infinite)"):
+        rewards(ToyEmbedding(), form(pixels), TEXTS)
+
+
+def test_lists_and_arrays_are_clamped_as_batches_are():
+    pixels = 1.02 * tensor_of(IMAGES) - 0.01
+    arrays = np.moveaxis(pixels.numpy(), 1, -1)
+    clamped = [Image.fromarray(np.uint8(np.rint(255 * a.clip(0, 1)))) for a in arrays]
+    cosines = [expected(image, text) for image, text in zip(clamped, TEXTS, strict=True)]
+    for images in (pixels, [*pixels], arrays, [*arrays], arrays.astype(float)):
+        assert rewards(ToyEmbedding(), images, TEXTS) == pytest.approx(cosines, abs=1e-6)
+    for empty in (torch.zeros(4, 3, 0, 0), pixels.to_sparse(), pixels.to("meta")):
+        assert rewards(ToyEmbedding(on_error="skip"), empty, TEXTS) == [None] * 4
+
+
+def test_a_text_is_not_taken_for_a_list_of_letters():
+    for reward in (flow_grpo_reward(ToyEmbedding()), lambda *args: rewards(ToyEmbedding(), *args)):
+        with pytest.raises(InputError, match="4 images and 1 texts"):
+            reward(IMAGES, "cats")
+    assert rewards(ToyEmbedding(), IMAGES[0], "a cat") == pytest.approx(COSINES[:1], abs=1e-6)
+    for texts in (None, [None], [["a cat"]]):
+        with pytest.raises(InputError, match="not a string"):
+            rewards(ToyEmbedding(), IMAGES[0], texts)
+
+
 def test_a_missing_reward_is_no_number(broken):
     skipping = ToyEmbedding(on_error="skip")
     values = rewards(skipping, broken, TEXTS)
@@ -96,6 +132,9 @@ def test_trl_gets_rewards_of_completions_or_prompts():
         COSINES, abs=1e-6
     )
     assert reward.__name__ == "ToyEmbedding"
+    nothing = [[], [{"role": "assistant", "content": None}], [{"role": "assistant"}], ""]
+    values = trl_reward(scorer)(prompts=["?"] * 4, completions=nothing, **more)
+    assert values == pytest.approx([expected(image, "") for image in IMAGES], abs=1e-6)
     with pytest.raises(InputError, match="no column 'photo'"):
         trl_reward(scorer, images="photo")(prompts=TEXTS, completions=TEXTS, **more)
 
@@ -149,6 +188,7 @@ def test_processes_reduce_to_the_mean_of_all_images():
         assert (metric.count, metric.failures) == (4, 1)
         value = (metric.total / metric.count).item()
     assert value == pytest.approx(np.mean(COSINES), abs=1e-6)
+    assert (metric.count, metric.failures) == (1, 0)
     states = iter(("total", "count", "failures"))
     assert metric.compute().item() == pytest.approx(np.mean(COSINES), abs=1e-6)
 

@@ -35,34 +35,52 @@ _DOUBLE = {
     "﹃": "﹄",
 }
 _SINGLE = {"'": "'", "‘": "’", "‚": "‘’"}
-# A mark behind a digit that closes nothing is that of inches. An apostrophe is within a word or at
-# its end, on both sides of an n (rock 'n' roll), or stands for the century of a decade ('90s).
+# Words that begin with an apostrophe.
+_ELISIONS = r"(?:tis|twas|em|til|till|cause|bout|round|neath)\b"
+
+
+def _double(mark: str, closing: str) -> str:
+    """Return the pattern of a quote between marks; a mark of inches is none."""
+    inner = rf"[^{closing}]" if mark in closing else rf"[^{mark}{closing}]"
+    nested = rf"\\{mark}" if mark in closing else rf"{mark}[^{mark}{closing}]*[{closing}]"
+    return rf"(?<!\d)(?!(?<=\d\s){mark}\s){mark}((?:{nested}|{inner})*)[{closing}]"
+
+
+def _single(mark: str, closing: str) -> str:
+    """Return the pattern of a quote between marks that are apostrophes, too.
+
+    An apostrophe is within a word or at its end, on both sides of an n (rock 'n' roll), stands for
+    the century of a decade ('90s), or begins a word that is known for it ('tis).
+    """
+    apostrophe = rf"{mark}(?:n[{closing}]\s|\d\d\b|\d\ds\b|{_ELISIONS})"
+    inner = rf"(?<=\s){apostrophe}|(?!(?<=\s){mark}[^\s{closing}])."  # no other quote begins in it
+    start = rf"(?<!\w){mark}(?!\d\ds\b(?![{closing}])|{_ELISIONS})(?=[^\s{mark}])"
+    return rf"{start}((?:\\{mark}|{inner})+?)(?<=\S)(?<!\\)[{closing}](?!\w)"
+
+
 _PATTERN = re.compile(
     "|".join(
         [
-            *(rf"(?<!\d){mark}([^{closing}]*)[{closing}]" for mark, closing in _DOUBLE.items()),
-            *(
-                rf"(?<!\w){opening}(?!\d\ds\b(?![{closing}]))"
-                rf"(?=[^\s{opening}])((?:\s{opening}n[{closing}]\s|.)+?)(?<=\S)[{closing}](?!\w)"
-                for opening, closing in _SINGLE.items()
-            ),
+            *(_double(mark, closing) for mark, closing in _DOUBLE.items()),
+            *(_single(mark, closing) for mark, closing in _SINGLE.items()),
         ]
     ),
-    re.DOTALL,
+    re.DOTALL | re.IGNORECASE,
 )
+_ESCAPED = re.compile(r"\\(?=[\"'])")
 
 
 def quoted(prompt: str) -> tuple[str, ...]:
     """Return the texts in the quotation marks of a prompt, in order, without the marks.
 
     Marks are '...', "...", those of print, «...», and those of Chinese and Japanese. A quote within
-    a quote is part of it. An apostrophe is no mark.
+    a quote is part of it, as is a mark behind a backslash. An apostrophe is no mark.
 
     >>> quoted("A shop's sign says 'Don't walk', a poster «OUVERT», a lamp 「営業中」")
     ("Don't walk", 'OUVERT', '営業中')
     """
     texts = (match[match.lastindex or 0] for match in _PATTERN.finditer(prompt))
-    return tuple(text.strip() for text in texts if text.strip())
+    return tuple(_ESCAPED.sub("", text).strip() for text in texts if text.strip())
 
 
 class TargetTexts:

@@ -23,6 +23,18 @@ from t2v_eval.inputs.target_texts import TargetTexts, quoted, read_target_texts
             "“Route 66” ''double'' 'rock 'n' roll' 〝営業〟",
             ["Route 66", "double", "rock 'n' roll", "営業"],
         ),
+        # Quotes within quotes, escaped or of the same marks; unclosed ones before others.
+        ('a sign "say \\"hi\\" now" and \'it\\\'s on\'', ['say "hi" now', "it's on"]),
+        (
+            'a disk "C:\\" on “she said “hi” to me” «A «B» C»',
+            ["C:\\", "she said “hi” to me", "A «B» C"],
+        ),
+        ("a “OPEN and “CLOSED”", ["CLOSED"]),
+        # Apostrophes at the beginning of a word, and inches behind a space.
+        ("'tis the season on a card 'JOY'", ["JOY"]),
+        ("the class of '99 with a banner 'Summer of '69'", ["Summer of '69"]),
+        ("'Get 'em now' and '24 HOURS'", ["Get 'em now", "24 HOURS"]),
+        ('a 27 " screen that shows "HELLO" in room 5 "A"', ["HELLO", "A"]),
         ('nothing: "" \'\' “ ” an "unclosed quote', []),
     ],
 )

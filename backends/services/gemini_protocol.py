@@ -297,6 +297,7 @@ class GeminiProtocol(ServiceProtocol):
             has_reasoning,
             error,
             _listed_digits(candidate, text),
+            not any("text" in part for part in parts),
         )
 
 

@@ -150,7 +150,9 @@ class WrittenText(WrittenAnswer):
     def score_response(
         self, response: Response, answer: str, protocol: ServiceProtocol
     ) -> CellScore:
+        check_model(response, protocol)
         completion = response.single()
+        completion.check_written()
         fields = {"written": completion.text, **response.details}
         try:
             fields["written"] = completion.final_text()
@@ -220,6 +222,7 @@ class WrittenSamples(WrittenText):
                 raise completion.error
             if not completion.text.strip() and completion.has_reasoning:
                 raise ScoringError(f"the model thinks and gives no answer; {MAX_TOKENS_HINT}")
+            completion.check_written()
             fields: dict[str, object] = {"text": completion.text}
             fields |= {"truncated": True} if completion.truncated else {}
             if self.params.top_logprobs and not completion.truncated:

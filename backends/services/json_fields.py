@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from t2v_eval.utils.printable import whole_characters
+
 from .answer_text import reject_duplicate_keys
 from .messages import ErrorInfo, TokenLogprob
 
@@ -34,8 +36,7 @@ def parse_json(text: str) -> Any:
         value = json.loads(text.removeprefix(BOM), object_pairs_hook=reject_duplicate_keys)
         if _HALF_CHARACTER.search(text) is None:
             return value
-        halves = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
-        return json.loads(halves.decode("utf-16", "replace"))  # no file and no store takes halves
+        return json.loads(whole_characters(json.dumps(value, ensure_ascii=False)))
     except RecursionError:
         raise ValueError("too deep") from None
 

@@ -67,6 +67,7 @@ class Completion(NamedTuple):
         has_reasoning: whether the service returns reasoning beside the text.
         error: why the completion is not valid.
         digits: each token that is a digit, where the service lists tokens.
+        is_void: whether the service sends no text at all, not even an empty one.
 
     >>> Completion("Yes", truncated=True).top_logprobs is None
     True
@@ -79,6 +80,18 @@ class Completion(NamedTuple):
     has_reasoning: bool = False
     error: Exception | None = None
     digits: Sequence[ListedDigit] | None = None
+    is_void: bool = False
+
+    def check_written(self) -> None:
+        """Check that the service sends a text, which may be empty.
+
+        Raises:
+            ScoringError: it sends none, and neither reasoning nor a reason.
+
+        >>> Completion("").check_written()
+        """
+        if self.is_void and not (self.text or self.truncated or self.has_reasoning):
+            raise ScoringError("the service's answer has no text")
 
     def final_text(self, more: str = MAX_TOKENS_HINT) -> str:
         """Return the text behind the reasoning; `more` is the remedy that an error names.

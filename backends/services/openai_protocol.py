@@ -270,6 +270,7 @@ class OpenAIProtocol(ServiceProtocol):
             bool(reasoning),
             error,
             _listed_digits(tokens, text) if tokens else None,
+            not _texts(content),
         )
 
 
@@ -344,17 +345,19 @@ def _json_object(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _text(content: object) -> str:
-    """Return the text of a message, which may come in parts, reasoning among them."""
-    if isinstance(content, str):
-        return content
-    parts = [content] if isinstance(content, Mapping) else as_list(content)
+    return "".join(_texts(content))
+
+
+def _texts(content: object) -> list[str]:
+    """Return the texts of a message, which may come in parts, reasoning among them."""
+    parts = content if isinstance(content, list) else [content]
     text_types = ("text", "output_text", None)
     texts = [
         part if isinstance(part, str) else as_mapping(part).get("text")
         for part in parts
         if isinstance(part, str) or as_mapping(part).get("type") in text_types
     ]
-    return "".join(map(as_text, texts))
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _parse_status_error(error: openai.APIStatusError) -> ErrorInfo:

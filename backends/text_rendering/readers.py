@@ -37,6 +37,12 @@ INSTRUCTION = (
     "Transcribe all text in this image. Reply with the text alone, spelled as it is in the image. "
     "If there is no text, reply: No text recognized"
 )
+# The form in which readers of documents write, which is no text in an image.
+_FENCE = re.compile(r"```[\w-]*\n(.*?)\n?```", re.DOTALL)
+_LINE_TAGS = re.compile(
+    r"</?(?:table|thead|tbody|tr|td|th|br|p|div|h[1-6]|ul|ol|li)(?:\s[^<>]*)?/?>", re.IGNORECASE
+)
+_WORD_TAGS = re.compile(r"</?(?:b|i|u|em|strong|span|center|sub|sup)(?:\s[^<>]*)?>", re.IGNORECASE)
 _NO_TEXT = "no text recognized"  # as instructions ask for; LongText-Bench's script removes it too
 # The beginning of a reply in which a model refuses, which is no text in an image.
 _REFUSALS = (
@@ -258,4 +264,10 @@ def _without_reasoning(text: str) -> Reply:
         return Reply(text, str(error))
     if text.strip() and not read:
         return Reply(text, "is reasoning alone")
-    return Reply(text, "is a refusal") if REFUSAL.match(read) else Reply(read)
+    return Reply(text, "is a refusal") if REFUSAL.match(read) else Reply(_without_form(read))
+
+
+def _without_form(text: str) -> str:
+    """Return a reading without the fence and the HTML tags that its reader put around the text."""
+    fenced = _FENCE.fullmatch(text)
+    return _WORD_TAGS.sub("", _LINE_TAGS.sub("\n", fenced[1] if fenced else text)).strip()

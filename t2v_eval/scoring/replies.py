@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from t2v_eval.scoring.results import ScoreChunk
+from t2v_eval.utils.printable import whole_characters
 
 EMPTY = "is empty"
 
@@ -42,7 +43,7 @@ def reply_chunk(position: int, text: str, whole: bool, max_tokens: int) -> Score
     >>> chunk.values, read_reply(chunk.details[0]).problem
     (tensor([0.]), 'is cut at 4 tokens; pass more `max_tokens=`')
     """
-    fields = {"written": text}
+    fields = {"written": whole_characters(text)}
     if not whole:
         fields["problem"] = f"is cut at {max_tokens} tokens; pass more `max_tokens=`"
     elif not text.strip():

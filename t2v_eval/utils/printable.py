@@ -31,6 +31,17 @@ def printable(text: object) -> str:
     )
 
 
+def whole_characters(text: str) -> str:
+    r"""Join the halves of characters in a text, and replace one without the other by U+FFFD.
+
+    No file and no store holds half a character.
+
+    >>> whole_characters("\ud83d\ude00 \ud83d")
+    '😀 \ufffd'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def redact_userinfo(text: str) -> str:
     """Replace the user and password of each URL in a text.
 

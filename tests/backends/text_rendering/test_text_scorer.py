@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from helpers.failing_judges import BEHAVIOURS
+from helpers.judges import written_reply
 from helpers.models.tiny_ocr import READERS
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import sampled
@@ -175,13 +179,19 @@ def cut(text):
         ("<think>CAFÉ OPEN", "thinks without an end"),
         ("<think>CAFÉ OPEN</think>", "is reasoning alone"),
         ("cafe\u0301 OPEN<|im_end|>", 1.0),
+        ("café OPEN \ud83d", 1.0),  # half of an emoji, which no store holds
+        ("```text\ncafé\nOPEN\n```", 1.0),
+        ('<table border="1"><tr><td>CAFÉ</td><td><b>OP</b>EN</td></tr></table>', 1.0),
+        ("CAFÉ<br/>OPEN", 1.0),
+        ("<CAFÉ> OPEN", 1.0),
         ("", 0.0),
     ],
 )
 def test_a_thought_is_no_reading_and_an_accent_may_be_a_character_of_its_own(
-    images, reading, score
+    images, reading, score, tmp_path
 ):
-    scorer = load(lambda images, prompts: [reading] * len(images), on_error="skip")
+    options = {"on_error": "skip", "store": tmp_path / "s.db"}
+    scorer = load(lambda images, prompts: [reading] * len(images), **options)
     result = scorer.evaluate_blocks([Block(images[:1], ["a sign 'CAFÉ', below 'OPEN'"])])
     if isinstance(score, str):
         assert np.isnan(result.scores[0]).all() and score in "".join(result.errors)
@@ -256,6 +266,28 @@ def test_a_service_reads_each_image_once_and_what_is_no_reading_is_missing(tmp_p
     assert result.usage["requests"] == len(inputs)
     assert any("is cut at 1024 tokens" in reason for reason in result.errors)
     assert any("cannot help" in reason or "refus" in reason for reason in result.errors)
+
+
+@pytest.mark.filterwarnings("ignore:waiting")
+def test_no_failing_server_gives_a_reading():
+    """Only an empty text is one, of an image without text; no text at all is a failure."""
+    behaviours = [*BEHAVIOURS]  # each between right answers, since a run of failures ends
+    images = [Image.new("RGB", (8, 8), (n, 0, 0)) for n in range(2 * len(behaviours))]
+
+    def behave(request):
+        content = base64.b64decode(request.images[0].partition(",")[2])
+        number, is_wrong = divmod(Image.open(io.BytesIO(content)).getpixel((0, 0))[0], 2)
+        right = "OPEN DAILY"
+        return BEHAVIOURS[behaviours[number]](right) if is_wrong else written_reply(right)
+
+    with Server(behave) as server:
+        access = {"base_url": server.url, "api_key": "k", "retries": 0, "backoff": 0.001}
+        options = {"concurrency": 1, "on_error": "skip", **access}
+        scorer = t2v_eval.load("text-rendering", reader="openai-compatible:m", **options)
+        scores = scorer(images, SIGN)[:, 0].tolist()
+    read = {behaviours[n // 2]: score for n, score in enumerate(scores) if n % 2}
+    assert {name for name, score in read.items() if not np.isnan(score)} == {"empty content"}
+    assert read["empty content"] == 0 and {*scores[::2]} == {1.0}
 
 
 @pytest.fixture(scope="module", params=READERS)

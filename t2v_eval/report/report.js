@@ -5,6 +5,8 @@ const AT_ONCE = 48; // cards added when the end of the list comes into view
 const COLUMNS = 4, TEXTS = 3; // shown on a card; the dialog shows all
 const IMAGES_AT_ONCE = 24; // in the dialog, before its button is pressed
 
+const narrow = matchMedia("(max-width: 40rem)"); // a phone, as in report.css
+
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const glyphs = read("glyphs");
 
@@ -86,15 +88,23 @@ function shownColumns(item) {
   return chosen.slice(0, COLUMNS).sort((a, b) => a - b);
 }
 
-// An item of one image or video, beside its texts and their scores.
-function single(data, item, whole) {
-  const [, name, frames] = item.images[0];
+// An image or video of an item below the name of its generator, and its own name in the dialog.
+function imageParts(data, item, i, whole) {
+  const [, name, frames] = item.images[i];
   const caption = [name, frames > 1 ? `${frames} frames` : ""].filter(Boolean).join(", ");
-  const rows = item.texts.slice(0, whole ? undefined : TEXTS).map((text, j) => element("div", { class: "row" },
-    element("span", { class: "text", dir: "auto" }, text), rating(data, item, j),
-    element("div", { class: "scores" }, ...data.scorers.map((_, k) => score(data, item, j, k, whole)))));
+  return [generatorOf(data, item, i), imageOf(item.images[i], whole), whole && caption ? element("small", { class: "file" }, caption) : null];
+}
+
+// An image or video of an item, beside its texts and their scores, or the scores alone.
+function single(data, item, whole, i = 0, named = true) {
+  const rows = item.texts.slice(0, whole ? undefined : TEXTS).map((text, j) => {
+    const cell = i * item.texts.length + j;
+    return element("div", { class: "row" },
+      named ? element("span", { class: "text", dir: "auto" }, text) : null, rating(data, item, cell),
+      element("div", { class: "scores" }, ...data.scorers.map((_, k) => score(data, item, cell, k, whole))));
+  });
   return element("div", { class: "single" },
-    item.images[0][0] === -3 ? element("div") : element("div", {}, generatorOf(data, item, 0), imageOf(item.images[0], whole), whole && caption ? element("small", { class: "file" }, caption) : null),
+    element("div", {}, ...item.images[i][0] === -3 ? [] : imageParts(data, item, i, whole)),
     element("div", { class: "rows" }, ...rows));
 }
 
@@ -102,11 +112,7 @@ function single(data, item, whole) {
 function grid(data, item, columns, whole) {
   const rows = whole ? item.texts.length : Math.min(TEXTS, item.texts.length);
   const head = element("tr", {}, element("td"));
-  for (const i of columns) {
-    const [, name, frames] = item.images[i];
-    const caption = [name, frames > 1 ? `${frames} frames` : ""].filter(Boolean).join(", ");
-    head.append(element("th", { scope: "col" }, generatorOf(data, item, i), imageOf(item.images[i], whole), whole && caption ? element("small", { class: "file" }, caption) : null));
-  }
+  for (const i of columns) head.append(element("th", { scope: "col" }, ...imageParts(data, item, i, whole)));
   const body = element("tbody");
   for (let j = 0; j < rows; j++) {
     const row = element("tr", {}, element("th", { scope: "row" }, element("span", { class: "text", dir: "auto" }, item.texts[j])));
@@ -122,11 +128,15 @@ function grid(data, item, columns, whole) {
 function table(data, item, whole) {
   if (item.images.length === 1) return single(data, item, whole);
   if (!whole) return grid(data, item, shownColumns(item), false);
-  const all = item.images.map((_, i) => i), parts = element("div");
+  // On a phone images are one below the other; a text of all of them stands above.
+  const above = narrow.matches && item.texts.length === 1;
+  const parts = element("div", {}, above ? element("p", { class: "text", dir: "auto" }, item.texts[0]) : null);
+  const shape = (columns) => narrow.matches ? columns.map((i) => single(data, item, true, i, !above)) : [grid(data, item, columns, true)];
+  const all = item.images.map((_, i) => i);
   const more = element("button", { type: "button", class: "more-images" });
   let count = 0;
   const add = () => {
-    const part = element("div", { class: "scroll", tabindex: "-1" }, grid(data, item, all.slice(count, count + IMAGES_AT_ONCE), true));
+    const part = element("div", { class: "scroll", tabindex: "-1" }, ...shape(all.slice(count, count + IMAGES_AT_ONCE)));
     count = Math.min(count + IMAGES_AT_ONCE, all.length);
     parts.append(part);
     if (count === all.length) more.remove();
@@ -299,6 +309,7 @@ const dialog = {
     find(".close").addEventListener("click", () => this.box.close());
     find(".link").addEventListener("click", (event) => copy(location.href, event.target));
     this.box.addEventListener("close", () => this.remember());
+    narrow.addEventListener("change", () => { if (this.box.open) this.fill(); });
     this.box.addEventListener("click", (event) => { if (event.target === this.box) this.box.close(); });
     this.box.addEventListener("keydown", (event) => {
       if (event.key === "ArrowLeft") this.move(-1);

@@ -226,6 +226,72 @@ def test_a_phone_scrolls_in_one_direction_only(visit, file):
     assert "x" * 400 in dialog.text_content(), "long captions are whole here"
 
 
+SIDEWAYS = """() => [document.documentElement, ...document.querySelectorAll("dialog, dialog *")]
+    .filter((e) => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX !== "visible")
+    .map((e) => `${e.tagName} ${e.className}`)"""
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_a_phone_shows_images_of_an_item_one_below_the_other(visit, generators, width):
+    page = visit(generators, {"width": width, "height": 844})
+    page.select_option(".sort", "number")
+    page.locator(".item .open").first.click()
+    dialog = page.locator("dialog")
+    page.wait_for_function(
+        "[...document.querySelectorAll('dialog img')].every((image) => image.naturalWidth)"
+    )
+    assert page.evaluate(SIDEWAYS) == []
+    page.screenshot(path=SHOTS / f"two-generators-{width}.png")
+    boxes = dialog.locator("img").evaluate_all(
+        "all => all.map((e) => e.getBoundingClientRect()).map((b) => [b.left, b.width, b.top])"
+    )
+    assert len(boxes) == 6 and len({left for left, *_ in boxes}) == 1
+    assert all(wide > 0.75 * width for _, wide, _ in boxes)
+    # The name of its generator is above an image, and its scores are below, before the next image.
+    parts = [dialog.locator(name).evaluate_all(
+        "all => all.map((e) => e.getBoundingClientRect().top)"
+    ) for name in (".generator", "img", ".score")]  # fmt: skip
+    order = [top for of_image in zip(*parts, strict=True) for top in of_image]
+    assert order == sorted(order)
+    assert dialog.get_by_text("a thing 0", exact=True).count() == 1, "the prompt is there once"
+    values = dialog.locator(".score b").all_text_contents()
+    buttons = dialog.locator(".bar-of-buttons button")
+    assert len({*buttons.evaluate_all("all => all.map((e) => e.offsetTop)")}) == 1
+    page.set_viewport_size({"width": 900, "height": 500})
+    page.wait_for_selector("dialog table")
+    assert dialog.locator("tbody .score b").all_text_contents() == values
+    page.set_viewport_size({"width": width, "height": 844})
+    page.wait_for_selector("dialog table", state="detached")
+    assert page.evaluate(SIDEWAYS) == []
+
+
+def test_a_phone_shows_each_text_below_each_image(visit, tmp_path):
+    class Texts(Rated):
+        def items(self):
+            return [Item([draw_image(n) for n in range(30)], ["one", LONG], tags=("odd",))]
+
+    class Places(Says):
+        def score_cells(self, images, texts, cells):
+            yield ScoreChunk(np.arange(len(cells)), self.tensor(cells @ [10, 1]))
+
+        def tensor(self, value):
+            import torch
+
+            return torch.tensor(value, dtype=torch.float32)
+
+    page = visit(compare([Places(agrees)], [Texts()], resamples=2).write(tmp_path), PHONE)
+    page.locator(".item .open").click()
+    dialog = page.locator("dialog")
+    page.locator(".more-images").click()
+    assert page.evaluate(SIDEWAYS) == []
+    blocks = dialog.locator(".single")
+    assert blocks.count() == 30
+    for i in range(30):
+        texts = blocks.nth(i).locator(".row .text").all_text_contents()
+        values = blocks.nth(i).locator(".score b").all_text_contents()
+        assert texts == ["one", LONG] and [*map(float, values)] == [10 * i, 10 * i + 1]
+
+
 def test_names_in_wide_tables_are_not_broken_into_letters(visit, tmp_path):
     class Many(Rated):
         def metrics(self, items, scores):

@@ -272,7 +272,8 @@ def test_a_phone_shows_each_text_below_each_image(visit, tmp_path):
 
     class Places(Says):
         def score_cells(self, images, texts, cells):
-            yield ScoreChunk(np.arange(len(cells)), self.tensor(cells @ [10, 1]))
+            values = cells @ [0.01, 0.001] + 0.01234
+            yield ScoreChunk(np.arange(len(cells)), self.tensor(values))
 
         def tensor(self, value):
             import torch
@@ -280,7 +281,16 @@ def test_a_phone_shows_each_text_below_each_image(visit, tmp_path):
             return torch.tensor(value, dtype=torch.float32)
 
     page = visit(compare([Places(agrees)], [Texts()], resamples=2).write(tmp_path), PHONE)
-    page.locator(".item .open").click()
+    card = page.locator(".item")
+    right, left = (
+        card.locator("tbody tr")
+        .first.locator(name)
+        .evaluate_all(f"all => all.map((e) => e.getBoundingClientRect().{side})")
+        for name, side in ((".score b", "right"), (".score", "left"))
+    )
+    assert len(left) == 4 and all(a <= b for a, b in zip(right, left[1:], strict=False))
+    assert card.locator("tbody th").first.evaluate("e => e.offsetWidth") > 0.75 * PHONE["width"]
+    card.locator(".open").click()
     dialog = page.locator("dialog")
     page.locator(".more-images").click()
     assert page.evaluate(SIDEWAYS) == []
@@ -289,7 +299,8 @@ def test_a_phone_shows_each_text_below_each_image(visit, tmp_path):
     for i in range(30):
         texts = blocks.nth(i).locator(".row .text").all_text_contents()
         values = blocks.nth(i).locator(".score b").all_text_contents()
-        assert texts == ["one", LONG] and [*map(float, values)] == [10 * i, 10 * i + 1]
+        wanted = [0.01 * i + 0.01234, 0.01 * i + 0.01334]
+        assert texts == ["one", LONG] and [*map(float, values)] == pytest.approx(wanted, rel=1e-3)
 
 
 def test_names_in_wide_tables_are_not_broken_into_letters(visit, tmp_path):

@@ -39,6 +39,7 @@ PARAMETERS = {
     "folder": ["out", "root"],
     "question_template": ["question"],
     "scorers": ["model"],
+    "seconds": ["timeout"],
     "texts": ["text"],
 }
 Quiet = Annotated[

@@ -59,7 +59,7 @@ class ServerLimits:
         allow_urls: whether images may be URLs; see `open_media`.
 
     Raises:
-        InputError: a number is not above 0.
+        InputError: a number is not above 0, or not finite.
 
     >>> ServerLimits(images=4).texts
     256
@@ -79,8 +79,8 @@ class ServerLimits:
 
     def __post_init__(self) -> None:
         for name in (limit.name for limit in fields(self) if limit.name != "allow_urls"):
-            if not (value := getattr(self, name)) > 0:
-                raise InputError(f"`{name}={value!r}`; pass a number above 0")
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise InputError(f"`{name}={value!r}`; pass a finite number above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ def serve(
         seconds=timeout,
         allow_urls=options.allow_urls or False,
     )
+    run.listen(host, port).close()  # before a model is loaded, which may take minutes
     scorers = [options.for_card(card, cards).load(card) for card in cards]
     with console.stoppable(options.store, "requests that had arrived are answered"):
         names = ", ".join(scorer.name for scorer in scorers)

@@ -254,6 +254,7 @@ def test_sigterm_answers_what_has_arrived(tmp_path):
         (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines"),
         (["--token-file", "gone"], "--token-file"),
         (["--token-file", "short"], "16 characters or more"),
+        (["--timeout", "inf"], "--timeout inf; pass a finite number above 0"),
     ],
 )
 def test_mistakes_are_told_before_a_model_is_loaded(arguments, message, tmp_path, monkeypatch):
@@ -265,11 +266,9 @@ def test_mistakes_are_told_before_a_model_is_loaded(arguments, message, tmp_path
     assert "secret" not in done.stderr
 
 
-def test_a_port_in_use_is_told(tmp_path):
-    (tmp_path / "half.py").write_text("def half(images, texts): return [[0.5]]")
-    half = f"{tmp_path / 'half.py'}:half"
+def test_a_port_in_use_is_told_before_a_model_is_loaded():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = CliRunner().invoke(app, ["serve", "-m", half, "--no-store", "--port", port])
+        done = CliRunner().invoke(app, ["serve", "-m", "clip-flant5-xxl", "--port", port])
     assert done.exit_code == 2
     assert "in use" in done.stderr

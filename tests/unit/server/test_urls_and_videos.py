@@ -49,7 +49,7 @@ def images_by_url(monkeypatch):
 def answer(tmp_path, monkeypatch):
     """Returns what the server of a command answers, in this process."""
     (tmp_path / "red.py").write_text(RED)
-    command = ["serve", "-m", f"{tmp_path / 'red.py'}:red", "--no-store"]
+    command = ["serve", "-m", f"{tmp_path / 'red.py'}:red", "--no-store", "--port", "0"]
 
     def invoke(options, *images):
         responses = []

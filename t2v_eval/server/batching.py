@@ -184,7 +184,7 @@ class ScoringQueue:
         """Score requests together; where that raises, one by one."""
         try:
             results = self._score_together(jobs)
-        except Exception as error:  # of code of users and libraries
+        except BaseException as error:  # of code of users and libraries, such as SystemExit
             if len(jobs) > 1:
                 for job in jobs:
                     self._score([job])

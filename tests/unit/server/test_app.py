@@ -55,6 +55,15 @@ class Broken(Scorer):
         raise ZeroDivisionError
 
 
+class Leaves(Scorer):
+    """Ends the thread that scores with it."""
+
+    version = "1"
+
+    def score_cells(self, images, texts, cells):
+        raise SystemExit("no GPU is left")
+
+
 class NeedsReferences(Scorer):
     """The number of references of an image, plus the letters of the text."""
 
@@ -167,6 +176,15 @@ def test_one_scorer_that_fails_leaves_the_others_alone(server):
     assert broken["error"] == {"status": 500, "message": "'Broken' failed (ZeroDivisionError)"}
     assert toy["error"] is None and np.shape(toy["scores"]) == (3, 2)
     assert alone.status_code == 500 and "ZeroDivisionError" in alone.json()["error"]["message"]
+
+
+def test_a_scorer_that_leaves_is_asked_again():
+    body = request_of(IMAGES, TEXTS)
+    with server_of([Leaves()]) as server:
+        for _ in range(2):
+            (response,) = ask(server, body)
+            assert response.status_code == 500
+            assert response.json()["error"]["message"] == "'Leaves' failed (SystemExit)"
 
 
 @pytest.mark.parametrize(

@@ -266,10 +266,10 @@ def print_left_out(report: Report) -> None:
                 say(f"  {folder.folder} has images of {count} prompts", "yellow")
 
 
-def say_failures(label: str, cells: int, errors: Mapping[str, int]) -> None:
+def say_failures(label: str, cells: int, errors: Mapping[str, int], what: str = "scores") -> None:
     """Print how many of `cells` scores failed, and why, in yellow; nothing if all succeeded."""
     if errors:
-        say(f"{label}: {sum(errors.values())} of {cells} scores failed and are left out", "yellow")
+        say(f"{label}: {sum(errors.values())} of {cells} {what} failed and are left out", "yellow")
         for reason, count in errors.items():
             say(f"  {count} x {reason}", "yellow")
 

@@ -14,11 +14,12 @@ from t2v_eval.errors import OutputError
 from t2v_eval.utils.arguments import check_path
 
 
-def check_folder(folder: str | Path) -> Path:
+def check_folder(folder: str | os.PathLike[str], argument: str = "folder") -> Path:
     """Create `folder` if needed, and check that files can be written in it.
 
     Args:
         folder: the folder; ``~`` stands for the home.
+        argument: what the caller calls it, for messages.
 
     Returns:
         The path, with ``~`` expanded.
@@ -27,18 +28,18 @@ def check_folder(folder: str | Path) -> Path:
         InputError: it is no path.
         OutputError: it is a file, or not writable.
     """
-    path = check_path("folder", folder)
+    path = check_path(argument, folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(bytes(4096))  # this fails on a full disk
             return path
     except FileExistsError:
-        raise OutputError(f"{path} is a file, not a folder; choose another `folder=`") from None
+        raise OutputError(f"{path} is a file, not a folder; choose another `{argument}=`") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"nothing can be written to {path}: {why}; choose another `folder=`"
+            f"nothing can be written to {path}: {why}; choose another `{argument}=`"
         ) from error
 
 

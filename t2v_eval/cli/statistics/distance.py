@@ -231,7 +231,8 @@ def _extract_shard(
     with console.waiting("extracting features"):
         for folder in dict.fromkeys(folders):
             counts = extract_shard(folder, extractor, shard, cache=cache)
-            console.say_failures(str(folder), counts.images, Counter(counts.unreadable.values()))
+            reasons = Counter(counts.unreadable.values())
+            console.say_failures(str(folder), counts.images, reasons, "images")
             numbers = {**counts._asdict(), "unreadable": len(counts.unreadable)}
             rows.append({"folder": str(folder), **numbers})
     if as_json:

@@ -111,7 +111,7 @@ def extract_folder(
     path = Path(folder).expanduser()
     names = [name for name in images_of(path) if only is None or name in only]
     facts = extractor.facts()
-    file = None if cache is None else _file_of(check_folder(Path(cache)), path, facts)
+    file = None if cache is None else _file_of(check_folder(cache, "cache"), path, facts)
     rows = _Rows()
     unreadable, batches = _extract(path, names, extractor, file, rows, progress)
     # The file has the rows of the whole folder; those of a part stay in the files of batches.
@@ -169,7 +169,7 @@ def extract_shard(
     """
     path = Path(folder).expanduser()
     names = [name for name in images_of(path) if shard.holds(path / name)]
-    file = _file_of(check_folder(Path(cache)), path, extractor.facts())
+    file = _file_of(check_folder(cache, "cache"), path, extractor.facts())
     rows = _Rows()
     unreadable, _ = _extract(path, names, extractor, file, rows, progress)
     extracted = len(rows.features) - rows.reused

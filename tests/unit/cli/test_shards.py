@@ -169,3 +169,7 @@ def test_features_of_shards_are_found_by_the_distance(folder):
     assert len(files) == 2 and len(list(Path("c").iterdir())) == 1
     result = call(*distance.split(), "--shard", "1/2", "--no-cache", code=2)
     assert "--no-cache" in result.stderr
+    cached = "distance --images . --reference . --metric kid --cache".split()
+    for more in ([], ["--shard", "1/2"]):
+        stderr = call(*cached, "rated.csv", *more, code=2).stderr
+        assert "rated.csv is a file, not a folder; choose another --cache" in stderr

@@ -202,6 +202,10 @@ class Judge:
         """Whether an output grades the lines of a text."""
         return any(output.points for output in self.outputs)
 
+    def lacks_points(self, text: str) -> bool:
+        """Whether an output grades the lines of a text, and this text has none."""
+        return self.has_points and not count_points(text)
+
     @property
     def reading(self) -> str:
         """How answers are read, for the id of the scorer; it does not affect what is written."""
@@ -221,10 +225,20 @@ class Judge:
         if self.roles not in ((), *GROUPS):
             allowed = " or ".join(str([*roles]) for roles in GROUPS)
             raise InputError(f"images = {list(self.roles)}: use {allowed}")
-        lowest = {output.name: min(output.rescale or output.range) for output in self.outputs}
+        limits = {output.name: sorted(output.rescale or output.range) for output in self.outputs}
         for name in names_of_roots(self.score):
-            if lowest[name] < 0:
-                raise InputError(f"`score` has a sqrt of {name!r}, which may be {lowest[name]:g}")
+            if limits[name][0] < 0:
+                raise InputError(
+                    f"`score` has a sqrt of {name!r}, which may be {limits[name][0]:g}"
+                )
+        for name in names_in(self.score) if self.roles in (PAIR, EDIT_PAIR) else ():
+            if not 0 <= limits[name][0] < limits[name][1] <= 1:
+                raise InputError(
+                    "the score of two images is 1 where the first is better and 0 where the second "
+                    f"is, and output {name!r} goes from {limits[name][0]:g} to "
+                    f"{limits[name][1]:g}: set its rescale = [0, 1], or [1, 0] where its lowest "
+                    "grade says that the first is better"
+                )
         if self.expected:
             for output in self.outputs:
                 low, high = output.range
@@ -233,6 +247,15 @@ class Judge:
                         f"`expected = true` needs a number of one digit after a pattern; output "
                         f"{output.name!r} has none"
                     )
+
+
+def count_points(text: str) -> int:
+    r"""Return the number of points of a text: its lines but the first, without blank ones.
+
+    >>> count_points("a cat\nit is red\n\nit sits")
+    2
+    """
+    return len([line for line in text.split("\n")[1:] if line.strip()])
 
 
 def authors_questions(table: Mapping[str, Any]) -> list[AuthorsText]:
@@ -261,6 +284,12 @@ def _question(
     roles = _texts(table.get("images", list(images)), "images")
     if unknown := set(roles) - set(images):
         raise InputError(f"a question shows the image {min(unknown)!r}; images are {list(images)}")
+    if not text.strip():
+        raise InputError("the text of a question is empty")
+    if lone := re.search(r"[{}].{0,20}", _PLACES.sub("", text)):
+        raise InputError(
+            f"the question has a lone brace at {lone[0]!r}; write {{{{ and }}}} for it"
+        )
     text, roles = _place_images(text, roles)
     for place in _PLACES.finditer(text):
         if place[1] not in (None, *TEXTS):

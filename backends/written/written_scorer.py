@@ -30,12 +30,13 @@ from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.utils.toml import read_toml
 
 from ..common.composed import takes_any_option
-from .judge import WRITING, Judge, Wording, authors_questions, check_keys
+from .judge import WRITING, Judge, Wording, authors_questions, check_keys, count_points
 from .reading import join, read_outputs
 from .writers import for_roles, load_writer, models_in, texts_in
 
 IMAGES_TOGETHER = 256  # images that are asked about in one run of the writer
 QUOTED = 80  # last characters of an answer in the message of an error
+NO_POINTS = "the text has no points to grade: its lines but the first"
 QUESTION_OF_CARD = "{}"  # the template of every judge, whose questions are in its card
 
 
@@ -216,8 +217,14 @@ class WrittenScorer(Scorer):
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
-        rows, starts = np.unique(cells[:, 0], return_index=True)
-        spans = np.split(np.arange(len(cells)), starts[1:])
+        unknown = [self.judge.lacks_points(caption_text(text)) for text in texts]
+        positions = np.arange(len(cells))
+        pointless = positions[[unknown[j] for j in cells[:, 1].tolist()]]
+        if len(pointless):
+            yield ScoreChunk(pointless, None, NO_POINTS)
+        remaining = np.setdiff1d(positions, pointless)
+        rows, starts = np.unique(cells[remaining, 0], return_index=True)
+        spans = np.split(remaining, starts[1:])
         for first in range(0, len(rows), IMAGES_TOGETHER):
             part = slice(first, first + IMAGES_TOGETHER)
             media = [images[row] for row in rows[part]]
@@ -274,7 +281,7 @@ class WrittenScorer(Scorer):
             written: the texts of each question, one for each pass.
             text: the text that is judged.
         """
-        points = len([line for line in text.split("\n")[1:] if line.strip()])
+        points = count_points(text)
         scores, problems = [], []
         grades: dict[str, list[float]] = {output.name: [] for output in self.judge.outputs}
         passes = list(zip(*written, strict=False))

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
-from helpers.judges import Reciting
+from helpers.judges import Reciting, card_of
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.backends.written import written_scorer
 from t2v_eval.backends.written.reading import Output, join, names_in, read_outputs
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.scoring.generation import Written
+from t2v_eval.scoring.plan import Block
 
 GRADE = {"pattern": "Q:{number}", "range": [1, 5]}
 CHOICE = {"A": 1.0, "B": 0.0}
@@ -76,6 +79,9 @@ def test_an_adapter_belongs_to_the_model_of_its_card(tmp_path, monkeypatch):
         ({"question": {"outputs": ["a"]}}, "outputs = .* must be a table"),
         ({"question": {"outputs": {"q": 5}}}, "the output must be a table, not 5"),
         ({"judge": {"questions": {"text": "a"}}}, r"must be a list: .* \[\[judge.questions\]\]"),
+        ({"question": {"text": " "}}, "the text of a question is empty"),
+        ({"question": {"text": "Grade {text: it"}}, "a lone brace at '{text: it'"),
+        ({"judge": {"images": ["first", "second"]}}, r"'q' goes from 1 to 5: set its rescale"),
         ({"question": {"text": "{source} as {}"}}, r"as images = \['source', 'result'\]"),
         ({"kind": "edits"}, "kind = 'edits'; use one of .*edit"),
         ({"kind": "edit"}, r"needs images = \['source', 'result'\]"),
@@ -221,3 +227,17 @@ def test_weights_may_stand_before_what_they_weigh_and_products_need_all_grades()
     )
     with pytest.raises(ScoringError, match="no grade that applies"):
         join({"product": ["a", "b"]}, {"a": None, "b": 2.0})
+
+
+def test_a_text_without_points_is_not_asked_about():
+    output = {"pattern": r"<score>(.*)</score>", "range": [0, 1], "points": True}
+    judge = {"score": "q", "questions": [{"text": "Tick {points}", "outputs": {"q": output}}]}
+    model = Reciting(lambda prompt: ["<score>[1, 0]</score>"])
+    scorer = card_of(judge, vlm=model, on_error="skip")
+    images, texts = [draw_image(1), draw_image(2)], ["a cat", "a cat\nred\n\nbig", "a dog\n"]
+    result = scorer.evaluate_blocks([Block(images, texts)], progress=False)
+    assert np.array_equal(result.scores[0], [[np.nan, 0.5, np.nan]] * 2, equal_nan=True)
+    assert "no points" in result.failures[0, 0, 0] and len(model.prompts) == 2
+    with pytest.raises(ScoringError, match="no points"):
+        card_of(judge, vlm=model)(images, texts)
+    assert len(model.prompts) == 2

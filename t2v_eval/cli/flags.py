@@ -29,6 +29,7 @@ from t2v_eval.utils.signatures import accepted, source_of
 ARGUMENT = re.compile(r"`([a-z]\w*)=([^`]*)`")
 # Parameters of commands by what they are called in Python, where that differs.
 PARAMETERS = {
+    "again": ["new_store"],
     "answer_template": ["answer"],
     "benchmark_options": ["benchmark_option"],
     "benchmarks": ["benchmark"],

@@ -170,6 +170,7 @@ class Sample:
         images: the image of each score.
         without_image: number of scores that were left out, since their image is missing or has
             changed.
+        path: the file of the store.
 
     >>> len(Sample((), (), 3).blocks())
     0
@@ -178,6 +179,7 @@ class Sample:
     cells: tuple[StoredCell, ...]
     images: tuple[Media, ...]
     without_image: int
+    path: Path | None = None
 
     def blocks(self) -> list[Block]:
         """Return a block for each score."""
@@ -244,7 +246,10 @@ def sample_stored(
             "them"
         )
     return Sample(
-        tuple(cell for cell, _ in chosen), tuple(media for _, media in chosen), without_image
+        tuple(cell for cell, _ in chosen),
+        tuple(media for _, media in chosen),
+        without_image,
+        store.path,
     )
 
 
@@ -268,6 +273,7 @@ def measure_drift(
         seed: their random seed.
 
     Raises:
+        InputError: `again` is the store of the sample.
         ServiceError: the service does not answer.
 
     >>> import tempfile, t2v_eval
@@ -280,6 +286,11 @@ def measure_drift(
     >>> len(drift.answered), drift.changed
     (2, 0)
     """
+    if again is not None and sample.path and again.path.resolve() == sample.path.resolve():
+        raise InputError(
+            f"`again={str(again.path)!r}` holds the scores that are asked for again, and would "
+            "answer with them: name another file"
+        )
     fresh = copy.copy(scorer)
     fresh.store, fresh.on_error = again, "skip"
     outcome = fresh.evaluate_blocks(sample.blocks(), progress)

@@ -195,6 +195,19 @@ def test_the_command_exits_3_where_scores_have_shifted(service):
     assert "cannot say" in run(server, code=1).stderr
 
 
+def test_the_scores_that_are_asked_for_again_are_not_their_own_answer(service):
+    """A store that is named twice would hide any shift."""
+    judge, server = service
+    judge.shift = 9
+    requests = len(server.requests)
+    scorer = load(server)
+    with pytest.raises(InputError, match="`again='scores.sqlite'` holds the scores"):
+        measure_drift(scorer, sample_stored(scorer, scorer.store), again=scorer.store)
+    again = run(server, "--new-store", "./scores.sqlite", code=2)
+    assert "--new-store scores.sqlite holds the scores" in again.stderr
+    assert len(server.requests) == requests
+
+
 def test_the_command_names_what_is_missing(service):
     _, server = service
     assert "leave out --no-store" in run(server, "--no-store", code=2).stderr

@@ -132,6 +132,78 @@ def test_finished_answers_come_before_an_error_that_ends_the_run():
     assert received == answered and received.keys() >= {0, 1, 2}
 
 
+class Open:
+    """Questions that stay open until `answer` is set, but for the first and the fifth."""
+
+    def __init__(self):
+        self.asked, self.dropped, self.answer = [], [], asyncio.Event()
+
+    async def __call__(self, number):
+        self.asked.append(number)
+        if number == 5:
+            raise UnsupportedError("it cannot")
+        if number:
+            try:
+                await self.answer.wait()
+            except asyncio.CancelledError:
+                self.dropped.append(number)
+                raise
+        return number
+
+
+def test_what_is_open_is_answered_before_an_error_that_ends_the_run(monkeypatch):
+    ask, finished, wait = Open(), [], asyncio.wait
+
+    async def wait_then_answer(*arguments, **options):
+        if options.get("timeout") is not None:  # for what is open
+            ask.answer.set()
+        return await wait(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "wait", wait_then_answer)
+    with pytest.raises(UnsupportedError, match="it cannot"):
+        for part in make_pool(100, ask, max_seconds=30).run():
+            finished += part
+    assert sorted(finished) == [(n, n) for n in ask.asked if n != 5]
+    assert len(ask.asked) <= 9 and not ask.dropped
+
+
+def test_what_is_not_answered_soon_after_an_error_is_dropped(monkeypatch):
+    monkeypatch.setattr(request_pool, "SECONDS_TO_END", 0.0)
+    ask, finished = Open(), []
+    with pytest.raises(UnsupportedError, match="it cannot"):
+        for part in make_pool(100, ask, max_seconds=30).run():
+            finished += part
+    assert finished == [(0, 0)]
+    assert sorted(ask.dropped) == [n for n in ask.asked if n not in (0, 5)]
+
+
+def test_after_a_stop_nothing_is_sent_and_nothing_is_asked_again():
+    asked, stopped = [], asyncio.Event()
+
+    async def ask(number):
+        asked.append(number)
+        if number == 8:  # the last of those that are open after the first answer
+            pool.stop()
+            stopped.set()
+        elif number:
+            await stopped.wait()
+        if number == 1:
+            raise RetryError("busy")
+        return number
+
+    pool = make_pool(100, ask, max_seconds=30)
+    finished = [pair for part in pool.run() for pair in part]
+    assert asked == [*range(9)]
+    assert sorted(finished) == [(n, n) for n in asked if n != 1]
+
+
+def test_who_leaves_the_run_drops_what_is_open():
+    ask = Open()
+    for _ in make_pool(5, ask).run():
+        break
+    assert sorted(ask.dropped) == ask.asked[1:]
+
+
 def test_an_answer_ends_a_series_of_failures(monkeypatch):
     monkeypatch.setattr(request_pool, "MAX_CONSECUTIVE_FAILURES", 3)
 

@@ -5,8 +5,8 @@ A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others are igno
     prompt   what the images were generated from
     id       optional: the name of the prompt, by which images may be called; no two rows share one
     tags     optional: names separated by ";", each is reported
-    source   the image that a prompt edits, from the file's folder; only where a column is named for
-             it (``--column source=before``)
+    source   the image that a prompt edits, from the file's folder, or its address; only where a
+             column is named for it (``--column source=before``)
 
 Columns with other names are named with ``--column prompt=text``. A .txt file holds a prompt a line;
 empty lines do not count. Images come from --images, a folder for each generator, and are matched as
@@ -30,7 +30,7 @@ from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.rating_tables.columns import is_empty, split_tags
-from t2v_eval.inputs.addresses import TableAddress, path_or_address
+from t2v_eval.inputs.addresses import TableAddress, is_address, path_or_address
 from t2v_eval.inputs.folders import path_on_disk
 from t2v_eval.inputs.tables import read_columns, read_rows
 from t2v_eval.utils.arguments import check_path
@@ -169,7 +169,9 @@ class OwnPrompts(PromptsForm):
         tags = split_tags(row.get(self.columns["tags"]))
         source = None
         if self._edits:
-            source = str(path_on_disk(self.source.parent, row[self.columns["source"]]))
+            source = row[self.columns["source"]]
+            if not is_address(source):
+                source = str(path_on_disk(self.source.parent, source))
         return Prompt(name, row[self.columns["prompt"]], tags, source)
 
     @property

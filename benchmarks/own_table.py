@@ -78,6 +78,11 @@ class OwnRows(RatingsForm):
                 raise InputError(f"no column is called {name!r} here: use {', '.join(COLUMNS)}")
             if len(self.columns[name]) != 1 and name != "human":
                 raise InputError(f"{name!r} is {self.columns[name]}: only 'human' may be several")
+        if self.columns.get("source") == self.columns.get("image", ["image"]):
+            raise InputError(
+                f"the column 'source' is {self.columns['source'][0]!r}, which has the images after "
+                "the edit: name that of the images before"
+            )
 
     @abstractmethod
     def rows(self) -> Sequence[Mapping[str, Any]]:

@@ -107,6 +107,9 @@ def _read_table(pairs: Path | str, columns: RowColumns, root: Path | str, skip: 
     from t2v_eval.inputs.tables import read_rows
 
     image, text, source = columns
+    if source in (image, text):
+        what = "images after the edit" if source == image else "texts"
+        raise InputError(f"--source-column {source} has the {what}: name that of the images before")
     try:
         rows, unusable = read_rows(pairs, [name for name in columns if name is not None], skip)
     except TableError as error:

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.judges import asked, shown, written_reply
-from helpers.services.loopback import Server
+from helpers.services.loopback import Reply, Server
 from helpers.toy import draw_image
 from PIL import Image
 from typer.testing import CliRunner
 
 import t2v_eval
 from t2v_eval.cli.main import app
-from t2v_eval.errors import T2VError, TableError
+from t2v_eval.errors import InputError, MediaError, T2VError, TableError
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.report.thumbnails import name, thumbnail
 from t2v_eval.scoring.shard import Shard
@@ -97,6 +97,10 @@ def test_wrong_edits_are_named(folder):
     assert "no column 'befor'" in score("--source-column", "befor", code=2).stderr
     assert "--source-column names another" in score("--source-column", "befor", code=2).stderr
     (folder / "before" / "1.png").unlink()
+    for column in ("image", "text"):  # whose images would be edits of themselves
+        assert (
+            f"--source-column {column} has the" in score("--source-column", column, code=2).stderr
+        )
     missing = score("--source-column", "source", code=2).stderr
     assert "row 2" in missing and "before/1.png: no such file" in missing
     flags = ["-m", "clip-directional", "-t", TEXTS[0], "--source-column", "source", "--no-store"]
@@ -113,6 +117,26 @@ def test_prompts_with_sources_are_edits(folder):
     write("prompts.csv", ["id", "prompt", "before"], [[0, TEXTS[0], ""], [1, TEXTS[1], "b.png"]])
     with pytest.raises(TableError, match="row 1: 'before' is ''"):
         open_benchmark("prompts.csv", images="new", columns={"source": "before"}).items()
+
+
+def test_the_source_of_a_prompt_may_be_at_an_address(folder):
+    content = Path("before/0.png").read_bytes()
+    with Server(lambda request: Reply(content)) as server:
+        address = f"{server.address}/a.png"
+        write("prompts.csv", ["prompt", "before"], [[TEXTS[0], address]])
+        options = {"images": "new", "columns": {"source": "before"}}
+        with pytest.raises(MediaError, match=r"images\[0\].source .* is a URL; pass `allow_urls"):
+            t2v_eval.evaluate(
+                t2v_eval.load("clip-directional", **CLIP), open_benchmark("prompts.csv", **options)
+            )
+        scorer = t2v_eval.load("clip-directional", **CLIP, allow_urls="private")
+        run = t2v_eval.evaluate(scorer, open_benchmark("prompts.csv", **options))
+    assert run.scores[0] == pytest.approx(expected("new")[:1, None], abs=1e-5)
+
+
+def test_the_results_of_edits_are_not_their_sources(folder):
+    with pytest.raises(InputError, match="'source' is 'image', which has the images after"):
+        open_benchmark("rated.csv", columns={"source": "image"})
 
 
 def test_a_missing_source_is_found_before_anything_is_scored(folder):

@@ -339,6 +339,8 @@ class WritingScorer(PromptFrames):
     def _with_leads(self, media: Media, leads: Sequence[str]) -> MediaInputs:
         """Return the inputs of an image, or of a group, with the text before each image."""
         count = len(media.images) if isinstance(media, ImageGroup) else 1
+        if count == 1 and media.is_broken:  # in the place of any number of images
+            media.load()
         if len(leads) not in (0, count):
             raise InputError(f"a prompt has places for {len(leads)} of {count} images")
         return self._to_device(self.prepare(media, partial(self.preprocess, leads=leads)))

@@ -225,6 +225,13 @@ def test_a_small_model_is_a_judge_that_the_store_remembers(vlm, tmp_path):
     assert json.loads(detail)["written"][0]["text"], "its text is kept all the same"
 
 
+def test_an_edit_without_its_source_leaves_the_others_alone(vlm):
+    scorer = card_of(judge(images=["source", "result"], max_new_tokens=8), vlm=vlm, on_error="skip")
+    edits = [t2v_eval.Edit(*pair) for pair in ((draw_image(1), draw_image(2)), ("gone", "gone"))]
+    failures = scorer.evaluate_blocks([Block(edits, ["a cat"])], progress=False).failures
+    assert "the judge" in failures[0, 0, 0] and "no such file" in failures[0, 1, 0]
+
+
 # A service:
 
 

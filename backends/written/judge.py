@@ -121,8 +121,10 @@ class Question:
 
     def select(self, media: Media) -> Media:
         """Select the image, or the group of images, of an input that the question shows."""
-        if not isinstance(media, ImageGroup) or media.is_broken:
+        if not isinstance(media, ImageGroup):
             return media
+        if broken := [image for image in media.images if image.is_broken]:
+            return broken[0]  # so that no question about the others is asked in vain
         if self.images == tuple(range(len(media.images))):
             return media
         chosen = [media.images[n] for n in self.images]

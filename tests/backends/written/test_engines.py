@@ -28,7 +28,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import t2v_eval
 from t2v_eval.backends.services.grade import is_same_model
 from t2v_eval.errors import InputError, ScoringError, UnsupportedError
-from t2v_eval.inputs.media import ImageGroup, open_media
+from t2v_eval.inputs.media import ImageGroup, embedded, open_media
 from t2v_eval.scoring.generation import IMAGE_PLACE, Digit, Writing, Written
 from t2v_eval.scoring.plan import Block
 
@@ -226,10 +226,15 @@ def test_a_small_model_is_a_judge_that_the_store_remembers(vlm, tmp_path):
 
 
 def test_an_edit_without_its_source_leaves_the_others_alone(vlm):
-    scorer = card_of(judge(images=["source", "result"], max_new_tokens=8), vlm=vlm, on_error="skip")
-    edits = [t2v_eval.Edit(*pair) for pair in ((draw_image(1), draw_image(2)), ("gone", "gone"))]
+    table = judge({"text": "Grade {}: {source} {result}"}, images=["source", "result"])
+    alone = {"text": "Grade {result}", "images": ["result"], "outputs": {"other": STYLE}}
+    table |= {"questions": [*table["questions"], alone], "max_new_tokens": 8}
+    scorer = card_of(table, vlm=vlm, on_error="skip")
+    sources = [draw_image(1), "gone.png", embedded(b"", "row 3")]
+    edits = [t2v_eval.Edit(source, draw_image(2)) for source in sources]
     failures = scorer.evaluate_blocks([Block(edits, ["a cat"])], progress=False).failures
-    assert "the judge" in failures[0, 0, 0] and "no such file" in failures[0, 1, 0]
+    reasons = [failures[0, n, 0] for n in range(3)]
+    assert "the judge" in reasons[0] and "no such file" in reasons[1] and "empty" in reasons[2]
 
 
 # A service:

@@ -92,20 +92,23 @@ def score(
 
     The other columns of a table are copied to the output. With --on-error skip, a failed score is
     empty and its column `error` says why; the exit code is 1 only if every score failed. With
-    --shard, only the rows of the shard are written, and their column `shard` says which it is.
+    --shard, only the rows of the shard are written, to a file with the shard in its name, and their
+    column `shard` says which it is.
     """
     card = models.card(model)  # an unknown name is reported before torch is imported
     if dry_run and not options.asks_service(card):
         raise UnsupportedError(f"{model!r} runs locally: it sends no requests and costs nothing")
     _check_output(out, spreadsheet)
+    part = None
+    if shard is not None:
+        part, options = shard_options(shard, options, dry_run)
+        out = out and part.file_of(out)  # workers with the same command each write their own
+        _check_output(out, spreadsheet)
     if not (text or pairs) and images and getattr(models.entry(card), "uses_text", True):
         last = images[-1]
         hint = "" if Path(last).exists() or " " not in last else f"; is --text {last!r} meant?"
         raise InputError(f"{model!r} needs at least one --text, or a table with --pairs{hint}")
     skip = options.on_error == "skip"
-    part = None
-    if shard is not None:
-        part, options = shard_options(shard, options, dry_run)
     columns = RowColumns(image_column, text_column, source_column)
     table = read_blocks(images, text, pairs, columns, root, skip)
     if part is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -121,13 +122,12 @@ def evaluate_shard(
 def say_next(shard: Shard, store: object) -> None:
     """Print what is missing, and how the shards become one store."""
     path = Path(str(store))
-    suffix = f"-{shard.number}-of-{shard.count}{path.suffix}"
-    whole = path.name.removesuffix(suffix)
+    shards = f"-*-of-{shard.count}{path.suffix}"
+    whole = str(path).removesuffix(f"-{shard.number}-of-{shard.count}{path.suffix}")
     console.note(
         f"shard {shard} of the images is scored, in {path}; the others are missing there. When all "
-        f"{shard.count} have run: t2v-eval store merge {path.with_name(whole + path.suffix)} "
-        f"{path.with_name(f'{whole}-*-of-{shard.count}{path.suffix}')}, then this command without "
-        "--shard"
+        f"{shard.count} have run: t2v-eval store merge {shlex.quote(whole + path.suffix)} "
+        f"{shlex.quote(whole)}{shards}, then this command without --shard"
     )
 
 

@@ -129,7 +129,15 @@ class Shard:
         Args:
             file: a path.
 
+        Raises:
+            InputError: the path has no name, or names a folder.
+
         >>> Shard(2, 7).file_of(Path("scores.sqlite")).name
         'scores-2-of-7.sqlite'
         """
+        if file.name in ("", ".."):
+            raise InputError(
+                f"{str(file)!r} is a folder: write the name of a file, to which each shard adds "
+                "its own"
+            )
         return file.with_name(f"{file.stem}-{self.number}-of-{self.count}{file.suffix}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -116,15 +118,31 @@ def test_a_table_of_a_shard_has_its_rows_and_says_which(folder):
     call(*score, "--out", "all.csv", "--no-store")
     rows = []
     for number in (1, 2):
-        call(*score, "--shard", f"{number}/2", "--out", f"{number}.csv")
-        of_shard = read_csv(f"{number}.csv")
+        # The same command for all, but for the number.
+        call(*score, "--shard", f"{number}/2", "--out", "scores.csv")
+        of_shard = read_csv(f"scores-{number}-of-2.csv")
         assert {row.pop("shard") for row in of_shard} == {f"{number}/2"}
         rows.append(of_shard)
     whole = read_csv("all.csv")
     order = [(row["image"], row["text"]) for row in whole]
     both = sorted([*rows[0], *rows[1]], key=lambda row: order.index((row["image"], row["text"])))
     assert both == whole
+    assert not Path("scores.csv").exists()
     assert not {row["image"] for row in rows[0]} & {row["image"] for row in rows[1]}
+
+
+def test_the_command_that_merges_can_be_run_as_it_is_printed(folder):
+    Path("my runs").mkdir()
+    common = ["score", *COMMON[:-1], "0.png", "1.png", "-t", "a cat", "--store"]
+    name = "my runs/it's scores.sqlite"
+    for number in (1, 2):
+        printed = call(*common, name, "--shard", f"{number}/2").stderr
+    command = re.search("t2v-eval (store merge .*), then this command", " ".join(printed.split()))
+    words = subprocess.run(
+        ["sh", "-c", f'printf "%s\\n" {command[1]}'], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "2 scores" in call(*words).stdout
+    assert Path(name).is_file()
 
 
 def test_a_shard_without_images_is_no_failure(folder):
@@ -140,6 +158,9 @@ def test_what_a_shard_cannot_do_is_said_before_a_model_is_loaded(folder):
         (["--shard", "1/2", "--out", "report"], "a shard has no report"),
         (["--shard", "1/2", "--dry-run"], "leave out --shard"),
         (["--shard", "auto"], "--shard auto: no launcher"),
+        (["--shard", "1/2", "--store", ""], "'.' is a folder: write the name of a file"),
+        (["--shard", "1/2", "--store", "/"], "'/' is a folder: write the name of a file"),
+        (["--shard", "1/2", "--store", "a/.."], "'a/..' is a folder: write the name of a file"),
     ):
         result = call(*EVAL, "--store", "s.sqlite", *extra, code=2)
         assert message in " ".join(result.stderr.split())

@@ -98,7 +98,7 @@ class JudgeExplanation(Explanation):
             for name, grade in self.judgement.grades.items():
                 lines.append(f"  {name}: {'does not apply' if grade is None else f'{grade:g}'}")
             lines += [f"  missing: {self.judgement.error}"] if self.judgement.error else []
-            lines += [f"  {problem}" for problem in self.judgement.problems]
+            lines += [f"  {p}" for p in self.judgement.problems if p != self.judgement.error]
             lines += [f"  written: {text!r}" for texts in self.judgement.texts for text in texts]
         return "\n".join(lines)
 

@@ -208,6 +208,8 @@ class TextRenderingScorer(Scorer):
             UnsupportedError: the reader runs here.
         """
         self._share_options()
+        if self.on_error == "skip":  # what has no target text is not read
+            blocks = [b for b in blocks if not all(self._why_unscorable(text) for text in b.texts)]
         return estimate(self.reader, [Block(block.images, [self.instruction]) for block in blocks])
 
     def _share_options(self) -> None:
@@ -217,7 +219,13 @@ class TextRenderingScorer(Scorer):
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
-        rows, spans = by_image(cells)
+        reasons = [self._why_unscorable(caption_text(text)) for text in texts]
+        unscorable = np.array([bool(reasons[j]) for j in cells[:, 1].tolist()], bool)
+        for j in np.unique(cells[unscorable, 1]).tolist():
+            yield ScoreChunk(np.flatnonzero(cells[:, 1] == j), None, reasons[j])
+        remaining = np.flatnonzero(~unscorable)
+        rows, places = by_image(cells[remaining])
+        spans = [remaining[part] for part in places]
         for first in range(0, len(rows), IMAGES_TOGETHER):
             part = slice(first, first + IMAGES_TOGETHER)
             replies = self._read([images[row] for row in rows[part]])
@@ -233,12 +241,17 @@ class TextRenderingScorer(Scorer):
             self._usage[name] = self._usage.get(name, 0) + value
         return replies
 
+    def _why_unscorable(self, text: str) -> str:
+        """Return why a text has no score, whatever is read; "" where it may have one."""
+        try:
+            self._score(text, Reply())
+        except InputError as error:
+            return str(error)
+        return ""
+
     def _chunk(self, position: int, text: str, reply: Reply) -> ScoreChunk:
         where = np.array([position])
-        try:
-            score, targets = self._score(text, reply)
-        except InputError as error:
-            return ScoreChunk(where, None, str(error), [_detail(reply)])
+        score, targets = self._score(text, reply)
         detail = [_detail(reply, targets)]
         if reply.problem:
             return ScoreChunk(where, None, reply.problem, detail)

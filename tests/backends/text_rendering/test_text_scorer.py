@@ -81,6 +81,8 @@ def test_what_should_be_written_is_quoted_the_text_itself_or_in_a_file(images, t
     (reason,) = result.errors
     assert "a shop's sign" in reason and "target='text'" in reason
     reader = Reader()
+    assert load(reader, on_error="skip")(images, "a shop's sign").isnan().all()
+    assert reader.seen == 0, "no image is read for a text that has no score"
     with pytest.raises(InputError, match="no text in quotation marks"):
         load(reader)(images, [SIGN, "a shop's sign"])
     assert reader.seen == 0
@@ -258,7 +260,7 @@ def test_a_service_reads_each_image_once_and_what_is_no_reading_is_missing(tmp_p
             on_error="skip",
         )
         blocks = [Block(inputs, [SIGN, NOTE])]
-        assert scorer.estimate(blocks).requests == len(inputs)
+        assert scorer.estimate([*blocks, Block([draw_image(9)], ["a dog"])]).requests == len(inputs)
         result = scorer.evaluate_blocks(blocks)
         assert scorer.estimate(blocks).requests == 1  # the refused one, which is tried again
     expected = [[1, 1], [0, 0], [0, 0], [np.nan] * 2, [np.nan] * 2]

@@ -413,6 +413,7 @@ class ServiceScorer(FrameReader, ApiScorer[Any]):
         )
         with self._isolate_errors(content):
             completion = self.parse_response(content).single()
+        completion.check_written()
         try:
             return completion.final_text("pass a larger `max_new_tokens=`")
         except ScoringError as error:

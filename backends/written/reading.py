@@ -23,7 +23,7 @@ MORE_TOKENS = "pass a larger `max_new_tokens=`"
 # No part of another number: ".*" before it would take the 1 of 14, and the 3 of 3-4.
 NUMBER = r"(?<!\d)(?<!\d[.,/-])(?P<number>-?[0-9]+(?:\.[0-9]+)?)(?![\d.,]*\d)(?!\s*[%°])"
 # What is read is the last of its line, or the last before a tag; marks may follow.
-_LINE_END = r"[*_`\"'.,;)\]|\\ \t]*+(?=[\r\n]|<[/|!a-zA-Z]|\Z)"
+_LINE_END = r"[*_`\"'.,;)\]|\\。，；）】 \t]*+(?=[\r\n]|<[/|!a-zA-Z]|\Z)"
 _SCALE = r"[ \t]*+(?:(?:/|out of)[ \t]*{top:g}(?:\.0+)?\b)?"  # may stand behind a number, as "/5"
 _NUMBER_END = r"(?:(?<![0-9])|(?![\d.,]*\d))"  # what a pattern ends with is no part of a number
 _LETTER = "[0-9A-Za-z\u00c0-\u058f]"  # of scripts with spaces between words

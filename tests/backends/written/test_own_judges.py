@@ -189,6 +189,8 @@ def test_tables_that_are_too_deep_are_no_judge(tmp_path):
             "Q: good for it",
             5.0,
         ),
+        ({"pattern": "答：{number}"}, "答：4。", 4.0),
+        ({"pattern": "答：(好|坏)", "values": {"好": 1.0, "坏": 0.0}}, "答：坏）。", 0.0),
         ({"pattern": "答：(好|坏)。", "values": {"好": 1.0, "坏": 0.0}}, "答：坏。", 0.0),
         ({"pattern": r"Q: [()[\]](A|B)", "values": CHOICE}, "Q: (A", 1.0),
         ({"pattern": r"(\[.*\])", "points": True}, "[10, 0]", 5.0),

@@ -54,6 +54,19 @@ def test_an_error_names_image_and_text_and_keeps_the_others(spoken):
     assert all(answer in (None, prompt) for answer, prompt in zip(answers, PROMPTS, strict=True))
 
 
+def test_no_text_at_all_is_none(spoken):
+    """A call of a tool, or an image, is no text that was written."""
+    nothing = spoken.sampled("Say 2.")
+    if "choices" in nothing:
+        nothing["choices"][0]["message"]["content"] = None
+    else:
+        nothing["candidates"][0]["content"] = {"role": "model"}
+    reported = pytest.warns(T2VWarning, match="'Say 2.': the service's answer has no text")
+    with Server(failing(spoken, "Say 2.", Reply(nothing))) as server, reported:
+        answers = spoken.load(server, on_error="skip").generate(draw_images(6), PROMPTS)
+    assert answers == [None if prompt == "Say 2." else prompt for prompt in PROMPTS]
+
+
 def test_an_image_that_cannot_be_opened(spoken, tmp_path):
     images = [draw_image(1), tmp_path / "none.png", draw_image(2)]
     with Server(failing(spoken, "Never", Reply())) as server:

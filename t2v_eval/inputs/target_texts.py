@@ -79,6 +79,9 @@ def quoted(prompt: str) -> tuple[str, ...]:
     >>> quoted("A shop's sign says 'Don't walk', a poster «OUVERT», a lamp 「営業中」")
     ("Don't walk", 'OUVERT', '営業中')
     """
+    for mark in ('"', "'"):  # a program may have escaped all marks
+        if not re.search(rf"(?<!\\){mark}", prompt):
+            prompt = prompt.replace(f"\\{mark}", mark)
     texts = (match[match.lastindex or 0] for match in _PATTERN.finditer(prompt))
     return tuple(_ESCAPED.sub("", text).strip() for text in texts if text.strip())
 

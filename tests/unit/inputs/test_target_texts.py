@@ -29,6 +29,7 @@ from t2v_eval.inputs.target_texts import TargetTexts, quoted, read_target_texts
             'a disk "C:\\" on “she said “hi” to me” «A «B» C»',
             ["C:\\", "she said “hi” to me", "A «B» C"],
         ),
+        ('the letters \\"A\\" and \\"B\\" by \'C\'', ["A", "B", "C"]),
         ("a “OPEN and “CLOSED”", ["CLOSED"]),
         # Apostrophes at the beginning of a word, and inches behind a space.
         ("'tis the season on a card 'JOY'", ["JOY"]),

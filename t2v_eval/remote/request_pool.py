@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -298,7 +298,8 @@ class Pool(Generic[T]):
         """Send no further request; what open ones answer within `SECONDS_TO_END` is yielded."""
         self._stopped = True
         if self._loop is not None and self._main is not None and not self._main.done():
-            self._loop.call_soon_threadsafe(self._end)
+            with suppress(RuntimeError):  # the loop ended meanwhile, in its own thread
+                self._loop.call_soon_threadsafe(self._end)
 
     def _drop(self) -> None:
         """Cancel the open requests; finished answers are still yielded."""

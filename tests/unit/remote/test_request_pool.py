@@ -314,3 +314,11 @@ def test_a_time_limit_of_nothing_asks_nothing():
     assert {str(r) for r in result.values()} == {
         f"not asked: the run's limit of 0 s was over; {request_pool.RESUME_HINT}"
     }
+
+
+def test_a_pool_whose_loop_ends_meanwhile_is_stopped():
+    pool, loop = make_pool(1, Refusing(0)), asyncio.new_event_loop()
+    pool._main, pool._loop = loop.create_future(), loop
+    loop.close()  # after a look at what runs in it, as another thread may
+    pool.stop()
+    assert list(pool.run()) == [], "nothing is asked any more"

@@ -188,3 +188,15 @@ def require_int_in(name: str, value: object, low: int, high: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InputError(f"`{name}={value!r}`; pass a whole number from {low} to {high}")
+
+
+def require_text(name: str, value: object) -> None:
+    """Check that an argument is a text, or None.
+
+    Raises:
+        InputError: it is not.
+
+    >>> require_text("system", "You are a judge.")
+    """
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"`{name}={value!r}`; pass a text")

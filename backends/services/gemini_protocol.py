@@ -26,7 +26,7 @@ from t2v_eval.remote.request_pool import Limits, RetryError, seconds_to_wait
 from .api_key import Key
 from .batches.gemini import GeminiBatchClient
 from .bounded_reading import ReadLimits, limit_client, redact_logs
-from .credentials import client_kwargs, require_int_in
+from .credentials import client_kwargs, require_int_in, require_text
 from .json_fields import as_list, as_mapping, as_text, parse_inner_error, parse_token_logprob
 from .messages import (
     SAMPLING_PARAMS,
@@ -104,6 +104,7 @@ class GeminiProtocol(ServiceProtocol):
             thinking = MIN_THINKING if "pro" in model.split("-") else 0
         require_int_in("thinking", thinking, 0, 2**15)
         self.num_reasoning_tokens = thinking
+        require_text("system", system)
         self.system = system or None
         self.settings = {"thinking": str(thinking), **({"system": repr(system)} if system else {})}
         self.max_samples = 8
@@ -297,7 +298,7 @@ class GeminiProtocol(ServiceProtocol):
             has_reasoning,
             error,
             _listed_digits(candidate, text),
-            not any("text" in part for part in parts),
+            not any(isinstance(part.get("text"), str) for part in parts),
         )
 
 

@@ -25,6 +25,7 @@ from .messages import Completion, Response, SamplingParams
 from .protocol import ServiceProtocol
 from .scorer import Question, UnlistedAnswers
 
+JUDGE_TOKENS_HINT = "pass a larger `max_new_tokens=`"  # as judges call it
 _ROUTE = re.compile(r":(?:free|nitro|floor|exacto|extended|online)\Z")  # of OpenRouter, no model
 _VERSION = re.compile(r"[-@:](?:v?\d[\d.-]*|latest|preview[\w.-]*)")
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
@@ -221,7 +222,7 @@ class WrittenSamples(WrittenText):
             if completion.error is not None:
                 raise completion.error
             if not completion.text.strip() and completion.has_reasoning:
-                raise ScoringError(f"the model thinks and gives no answer; {MAX_TOKENS_HINT}")
+                raise ScoringError(f"the model thinks and gives no answer; {JUDGE_TOKENS_HINT}")
             completion.check_written()
             fields: dict[str, object] = {"text": completion.text}
             fields |= {"truncated": True} if completion.truncated else {}

@@ -20,7 +20,13 @@ from t2v_eval.remote.request_pool import Limits, RetryError, seconds_to_wait
 from .api_key import Key
 from .batches.openai import OpenAIBatchClient
 from .bounded_reading import MAX_ANSWER_BYTES, ReadLimits, limit_client, redact_logs
-from .credentials import check_base_url, client_kwargs, require_choice, resolve_api_key
+from .credentials import (
+    check_base_url,
+    client_kwargs,
+    require_choice,
+    require_text,
+    resolve_api_key,
+)
 from .json_fields import (
     NOT_JSON,
     as_list,
@@ -99,6 +105,7 @@ class OpenAIProtocol(ServiceProtocol):
         **access: Unpack[AccessOptions],
     ) -> None:
         require_choice("detail", detail, (None, "low", "high", "auto"))
+        require_text("system", system)
         if openai_key:
             access["api_key"] = access.get("api_key") or openai_key
         super().__init__(model, **access)

@@ -133,7 +133,7 @@ def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) ->
         options: of the scorer, as for `load`.
 
     Raises:
-        InputError: the scorer does not write.
+        InputError: the scorer does not write, or an option is for the judge to set.
 
     >>> load_writer("gpt-4o", Writing(512), {"api_key": "k"}).question.params.max_tokens
     512
@@ -153,6 +153,9 @@ def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) ->
             "top_p": writing.top_p,
             "top_k": writing.top_k,
         }
+        if owned := sorted(question.keys() & options.keys()):
+            of_judge = "; pass `max_new_tokens=`" if owned[0] == "max_tokens" else ""
+            raise InputError(f"`{owned[0]}=` is set by the judge that `vlm` writes for{of_judge}")
         return models.build(replace(card, args={**card.args, **question}), **options)  # type: ignore[no-any-return]
     shared = {k: options[k] for k in ("image_mode", "on_error", "allow_urls") if k in options}
     return LocalWriter(load(vlm, **options), writing, **shared)

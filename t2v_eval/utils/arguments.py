@@ -68,6 +68,7 @@ def unknown_argument(taker: str, name: str, known: Collection[str], more: str = 
     'a call takes no `text=`: did you mean `texts=`?'
     """
     message = f"{taker} takes no `{name}=`"
+    known = {*known} - {name}  # it may be known, and not go with another argument
     if name in OTHER_WAYS and _possible(OTHER_WAYS[name], known):
         return f"{message}: {OTHER_WAYS[name]}"
     if name in OF_IMAGES and "checkpoint" in known:

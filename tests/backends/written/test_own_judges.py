@@ -135,6 +135,23 @@ def test_what_is_no_judge_is_refused_when_it_is_loaded(tmp_path, tables, message
         load(tmp_path, **tables)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"max_tokens": 99}, "`max_tokens=` is set by the judge .* pass `max_new_tokens=`"),
+        ({"question": "text"}, "`question=` is set by the judge"),
+        ({"grades": 5}, "`grades=` is set by the judge"),
+        ({"rule": "yes-no"}, r"takes no `rule=`(?!.*did you mean `rule=`)"),
+        ({"system": 5}, "`system=5`; pass a text"),
+    ],
+)
+def test_an_option_that_is_none_of_a_judge_is_refused(option, message):
+    judge = {"score": "q", "questions": [{"text": "Grade {}", "outputs": {"q": GRADE}}]}
+    for vlm in ("openai-compatible:m", "gpt-4o"):
+        with pytest.raises(InputError, match=message):
+            card_of(judge, vlm=vlm, base_url="http://localhost:9/v1", api_key="k", **option)
+
+
 def test_tables_that_are_too_deep_are_no_judge(tmp_path):
     file = tmp_path / "deep.toml"
     for text in ("x = " + 3000 * "[", "x = " + 900 * "{a = "):

@@ -43,9 +43,10 @@ class Output:
         name: its name.
         range: its least and greatest value.
         pattern: a regular expression, in which ``{number}`` stands for the number; where the
-            pattern ends with it, or with the number of a scale, so does the line or the tag.
-            Several matches must agree. What stands before it is a label; without one, the pattern
-            is the whole answer. The first group of `values` and `points` is read in the same way.
+            pattern ends with it, with what may be left out or with the number of a scale, so does
+            the line or the tag. Several matches must agree. What stands before it is a label;
+            without one, the pattern is the whole answer. The first group of `values` and `points`
+            is read in the same way.
         json: where it is in a JSON object, such as ``score[0]`` or ``grades.style``.
         values: what phrases in the first group of `pattern`, or at `json`, mean, instead of a
             number; whole words of any case.
@@ -110,10 +111,10 @@ class Output:
                 f"pattern = {self.pattern!r} has {'a' if has_number else 'no'} place for a number, "
                 f"{{number}}; {remedy}"
             )
-        if self.pattern.count("{number}") > 1:
+        if re.search(r"\{number\}(?:.*\{number\}|[*+?{])", self.pattern, re.DOTALL):
             raise InputError(
                 f"pattern = {self.pattern!r} has several places for a number; write {{number}} "
-                "once, as in '(?:Score|Grade): {number}'"
+                "once, and alone, as in '(?:Score|Grade): {number}'"
             )
         if re.search(r"\(\?P<(?:number|none)>", self.pattern):
             raise InputError(f"pattern = {self.pattern!r} names a group as {{number}} does")
@@ -133,19 +134,22 @@ class Output:
         if "{number}" not in self.pattern:
             return re.compile(self._phrase_pattern(), re.IGNORECASE)
         before, _, behind = self.pattern.partition("{number}")
-        number = NUMBER if behind else NUMBER + _SCALE.format(top=self.range[1]) + _LINE_END
+        scale = _SCALE.format(top=self.range[1])
+        number = NUMBER if behind else NUMBER + scale + _LINE_END
         if self.none:
             number = rf"(?:{number}|(?P<none>{re.escape(self.none)})(?!\w)(?![^\n<]*\d))"
-        end = _NUMBER_END + (_LINE_END if behind[-1:].isdigit() else "") if behind else ""
+        end = _NUMBER_END if behind else ""
+        end += scale + _LINE_END if behind and _may_be_empty(behind) else ""
+        end += _LINE_END if behind[-1:].isdigit() else ""
         return re.compile(f"{before}{number}{behind}{end}", re.IGNORECASE)
 
     def _phrase_pattern(self) -> str:
         """Return the pattern whose first group is made of whole words."""
         first, last = _first_group(self.pattern)
         group, behind = self.pattern[first:last], self.pattern[last:]
-        end = _WORD_EDGE if behind[:1] not in ("*", "+", "?", "{") else ""
-        end += "" if behind else _LINE_END
-        return f"{self.pattern[:first]}{_WORD_EDGE}{group}{end}{behind}"
+        edge = _WORD_EDGE if behind[:1] not in ("*", "+", "?", "{") else ""
+        end = _LINE_END if not behind or _may_be_empty(behind) else ""
+        return f"{self.pattern[:first]}{_WORD_EDGE}{group}{edge}{behind}{end}"
 
     def _label(self) -> re.Pattern[str] | None:
         """Return the part of the pattern before what is read; None where that is no pattern."""
@@ -383,6 +387,14 @@ def _first_group(pattern: str) -> tuple[int, int]:
             if first >= 0 and not depth:
                 return first, match.end()
     return 0, 0
+
+
+def _may_be_empty(pattern: str) -> bool:
+    """Return whether a part of a pattern, such as ``( points)?``, may be left out."""
+    try:
+        return any(match.start() == match.end() < 3 for match in re.finditer(pattern, "a 1"))
+    except re.error:  # no pattern of its own
+        return False
 
 
 def _folded(phrase: str) -> str:

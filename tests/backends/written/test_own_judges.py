@@ -118,6 +118,7 @@ def test_an_adapter_belongs_to_the_model_of_its_card(tmp_path, monkeypatch):
         ({"output": GRADE | {"pattern": "Q:.*", "values": {"a": 5}}}, r"has no group \(...\)"),
         ({"output": GRADE | {"pattern": "Q:.*", "points": True}}, r"has no group \(...\)"),
         ({"output": GRADE | {"pattern": "Q:{number}|R:{number}"}}, "several places for a number"),
+        ({"output": GRADE | {"pattern": "Q:{number}?"}}, "several places for a number"),
         (
             {"output": GRADE | {"pattern": "Q:(.*)", "values": {"A": 1, "a": 2}}},
             "the phrase 'a' means several grades; case does not count",
@@ -186,6 +187,17 @@ def test_tables_that_are_too_deep_are_no_judge(tmp_path):
         ({"pattern": "Q: {number}/10"}, "Q: 8/10 or 9/10", "states no q"),
         ({"pattern": "Q: {number} out of 10"}, "Q: 8 out of 100", "states no q"),
         ({"pattern": "Q: {number} of 10 *"}, "Q: 8 of 100", "states no q"),
+        # So does what may stand behind it.
+        ({"pattern": r"Q: \**{number}\**"}, "Q: **8**/10", 8.0),
+        ({"pattern": r"Q: \**{number}\**"}, "Q: **8 or 9**", "states no q"),
+        ({"pattern": r"Q: {number}\b"}, "Q: 8 or 9", "states no q"),
+        ({"pattern": "Q: {number}(?:/10)?"}, "Q: 8/100", "states no q"),
+        ({"pattern": "Q: {number}(?:/10)?"}, "Q: 8/10", 8.0),
+        ({"pattern": "Q: {number}.*"}, "Q: 8, as it is sharp", 8.0),
+        ({"pattern": "Q: {number} points"}, "Q: 8 points, as it is sharp", 8.0),
+        ({"pattern": r"Q: \**(A|B)\**", "values": CHOICE}, "Q: **A**", 1.0),
+        ({"pattern": r"Q: \**(A|B)\**", "values": CHOICE}, "Q: **A or B**", "states no q"),
+        ({"pattern": r"Q: (A|B)(?:\.|$)", "values": CHOICE}, "Q: A. It is sharp.", 1.0),
         # What is no word is no label.
         ({"pattern": r"\b{number}\b"}, "4", 4.0),
         ({"pattern": r"\b{number}\b"}, "No image of 3 cats.", "no label before it"),

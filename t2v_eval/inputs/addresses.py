@@ -293,7 +293,7 @@ def upload_file(file: Path, address: str) -> None:
         raise
     except Exception as error:
         raise OutputError(
-            f"{redact_userinfo(address)}: cannot be written: {_words(error)}; {file} is complete"
+            f"{redact_userinfo(address)}: cannot be written: {_words(error)}"
         ) from error
 
 

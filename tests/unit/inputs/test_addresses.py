@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tempfile
 from collections import Counter
 
 import fsspec
@@ -305,6 +306,11 @@ def test_a_store_that_cannot_be_fetched_or_uploaded_is_named(shards):
     assert "is no address" in call(
         "store", "upload", "s.sqlite", "--store", shards / "s-1-of-2.sqlite", code=2
     )
+    (shards / "file").touch()
+    address = f"file://{shards}/file/s.sqlite"
+    printed = call("store", "upload", address, "--store", shards / "s-1-of-2.sqlite", code=2)
+    assert f"{address}: cannot be written: " in printed
+    assert tempfile.gettempdir() not in printed.replace(str(shards), ""), "the copy is gone by now"
     MEMORY.pipe("/stores/other.sqlite", b"not a store")
     refused = call("store", "merge", shards / "all.sqlite", "memory://stores/other.sqlite", code=2)
     assert "is not a t2v-eval store" in refused

@@ -66,6 +66,13 @@ def caption_text(text: Text) -> str:
 class Block:
     """M images against N texts, in all combinations; `references[i]` belongs to image i.
 
+    Attributes:
+        images: the images.
+        texts: the texts.
+        references: references of each image.
+        name: what messages call an image, such as the row of a table that has one; by default
+            "images[0]" and so on, with the number of the item.
+
     >>> block = Block.of(["a.png", "b.png"], "a cat")
     >>> len(block.images), len(block.texts)
     (2, 1)
@@ -74,6 +81,7 @@ class Block:
     images: Sequence[MediaLike]
     texts: Sequence[str]
     references: Sequence[Sequence[str]] | None = None
+    name: str = ""
 
     @classmethod
     def of(
@@ -243,7 +251,7 @@ def _open_all(
         row: list[Hashable] = []
         for i, source in enumerate(block.images):
             identity: Hashable = source if isinstance(source, str) else id(source)
-            sources.setdefault(identity, (source, f"{where}images[{i}]"))
+            sources.setdefault(identity, (source, block.name or f"{where}images[{i}]"))
             row.append(identity)
         identities.append(row)
 

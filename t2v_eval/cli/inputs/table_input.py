@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -164,7 +165,8 @@ def _row_block(
     image: str | Media | Edit = image_in(columns.image)
     if columns.source is not None:
         image = Edit(image_in(columns.source), image)
-    return Block.of([image], [row[columns.text]], where=where)
+    block = Block.of([image], [row[columns.text]], where=where)
+    return replace(block, name=f"row {number}")
 
 
 def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
@@ -249,6 +251,16 @@ def image_label(image: Any, number: int = 0) -> str:
     return "" if image is None else redact_userinfo(str(image))
 
 
+def _of_row(number: int, error: str) -> str:
+    """Return why a row has no score; an image of several rows has the name of the first.
+
+    >>> _of_row(5, "row 2 (a.png): no such file"), _of_row(5, "refused")
+    ('row 5 (a.png): no such file', 'row 5: refused')
+    """
+    renamed, count = re.subn(r"^row [0-9]+(?=[. ])", f"row {number}", error)
+    return renamed if count else f"row {number}: {error}"
+
+
 def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterator[dict[str, Any]]:
     """Yield a row for each image and text, and for each row of the table that cannot be used."""
     from t2v_eval.inputs.media import parts_of
@@ -266,7 +278,7 @@ def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterat
             for j, text in enumerate(block.texts):
                 error = outcome.failures.get((b, i, j), "")
                 if "image" in row and error:
-                    error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
+                    error = _of_row(number, error)
                 result = parts_of(image)[-1]  # of an edit; its source is a column of the table
                 yield {
                     "image": redact_userinfo(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
@@ -216,8 +218,24 @@ def test_image_files_are_checked_before_a_model_is_loaded(images, monkeypatch, n
     assert said in message and "row 3" in message
     prefer = ("prefer", "-m", "toy-colours", "--no-store")
     assert said in call(*prefer, "0.png", name, "a cat", code=2).stderr
-    message = call(*prefer, "0.png", "0.png", "a cat", "--source", name, code=2).stderr
+    message = call(*prefer, "0.png", "1.png", "a cat", "--source", name, code=2).stderr
     assert "--source" in message and said in message
+
+
+def test_an_image_that_cannot_be_decoded_is_named_by_its_row(images, monkeypatch):
+    monkeypatch.chdir(images)
+    (images / "text.png").write_text("no image")
+    (images / "t.csv").write_bytes(CSV % b"text.png,a cat,x\ntext.png,a dog,x")
+    (images / "one.csv").write_text("image,text\ntext.png,a cat\n")
+    common = ("score", "-m", "toy-colours", "--no-store", "--pairs")
+    assert "error: row 3 (text.png): not an image" in call(*common, "t.csv", code=2).stderr
+    assert "error: row 1 (text.png): not an image" in call(*common, "one.csv", code=2).stderr
+    done = call(*common, "t.csv", "--on-error", "skip")
+    errors = [row["error"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert [error.partition(":")[0] for error in errors] == [
+        *("", "", "row 3 (text.png)", "row 4 (text.png)", "", ""),
+    ]
+    assert "2 x row 3 (text.png): not an image" in done.stderr
 
 
 @pytest.mark.parametrize("cell", [{"bytes": b"", "path": ""}, {"bytes": None, "path": ""}, b""])

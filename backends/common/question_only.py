@@ -40,5 +40,5 @@ class QuestionOnlyScorer(PairScorer[State], Generic[State]):
         if self.template.answer:
             raise TemplateError(
                 f"{self.name!r} reads the text and gives no answer, so the answer template "
-                f"{self.template.answer!r} has no meaning; pass a question_template alone"
+                f"{self.template.answer!r} has no meaning; pass `question_template=` alone"
             )

@@ -114,7 +114,7 @@ class EditReward(QwenReward):
         super().check_template()
         if self.template.answer:
             raise TemplateError(
-                f"{self.name!r} reads an instruction and no answer: pass a question_template alone"
+                f"{self.name!r} reads an instruction and no answer: pass `question_template=` alone"
             )
 
     @override

@@ -66,7 +66,7 @@ class WrittenAnswer(Question):
         if template.answer:
             raise TemplateError(
                 f"{name!r} reads what the model writes and no answer, so the answer template "
-                f"{template.answer!r} has no meaning; pass a question_template alone"
+                f"{template.answer!r} has no meaning; pass `question_template=` alone"
             )
 
     @override

@@ -358,6 +358,24 @@ def store_path(store: Path | None, no_store: bool) -> Path | None:
     return None if no_store else store or default_store()
 
 
+def check_text(text: str, flag: str) -> None:
+    """Check that a text is not empty, as a variable of a shell without a value is.
+
+    Args:
+        text: the text.
+        flag: what messages name.
+
+    Raises:
+        InputError: it is empty, or white space alone.
+
+    >>> check_text("", "--text")
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: --text '' is empty: write what the images should show
+    """
+    if not text.strip():
+        raise InputError(f"{flag} {text!r} is empty: write what the images should show")
+
+
 def parse_columns(pairs: Sequence[str] | None) -> dict[str, list[str]]:
     """Parse ``field=column`` pairs; a repeated field has several columns.
 

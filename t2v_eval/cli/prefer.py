@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from t2v_eval.cli import console
 from t2v_eval.cli.help.completion import model_names
 from t2v_eval.cli.inputs.image_arguments import expand_images
 from t2v_eval.cli.inputs.table_input import check_image_file, image_label
+from t2v_eval.cli.options import check_text
 from t2v_eval.cli.progress import Bars
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import models
@@ -63,7 +65,10 @@ def prefer(
     line is printed for each pair, and with --json one list.
     """
     card = models.card(model)  # an unknown name is reported before torch is imported
+    check_text(text, "TEXT")
     pairs = _pairs(image_a, image_b, source)
+    if all(Path(names["image_a"]) == Path(names["image_b"]) for names in pairs):
+        raise InputError(f"{image_a} and {image_b} are the same images: pass others to compare")
     if options.on_error != "skip":
         hint = "; --on-error skip leaves its pair out" if len(pairs) > 1 else ""
         for names in pairs:

@@ -18,7 +18,15 @@ from t2v_eval.cli.inputs.table_input import (
     read_blocks,
     result_rows,
 )
-from t2v_eval.cli.options import AsJson, DryRun, ImageRoot, ModelName, ShardOf, Spreadsheet
+from t2v_eval.cli.options import (
+    AsJson,
+    DryRun,
+    ImageRoot,
+    ModelName,
+    ShardOf,
+    Spreadsheet,
+    check_text,
+)
 from t2v_eval.cli.progress import Bars
 from t2v_eval.cli.shards import say_next, shard_options
 from t2v_eval.errors import InputError, UnsupportedError
@@ -98,13 +106,16 @@ def score(
     card = models.card(model)  # an unknown name is reported before torch is imported
     if dry_run and not options.asks_service(card):
         raise UnsupportedError(f"{model!r} runs locally: it sends no requests and costs nothing")
-    _check_output(out, spreadsheet)
+    _check_output(out, spreadsheet, as_json)
     part = None
     if shard is not None:
         part, options = shard_options(shard, options, dry_run)
         out = out and part.file_of(out)  # workers with the same command each write their own
-        _check_output(out, spreadsheet)
-    if not (text or pairs) and images and getattr(models.entry(card), "uses_text", True):
+        _check_output(out, spreadsheet, as_json)
+    uses_text = getattr(models.entry(card), "uses_text", True)
+    for one in text or () if uses_text else ():
+        check_text(one, "--text")
+    if not (text or pairs) and images and uses_text:
         last = images[-1]
         hint = "" if Path(last).exists() or " " not in last else f"; is --text {last!r} meant?"
         raise InputError(f"{model!r} needs at least one --text, or a table with --pairs{hint}")
@@ -138,12 +149,14 @@ def _outcome(scorer: Scorer, blocks: Sequence[Block], progress: Progress) -> Sco
     return ScoringResult([], CellCounts())
 
 
-def _check_output(out: Path | None, spreadsheet: bool) -> None:
+def _check_output(out: Path | None, spreadsheet: bool, as_json: bool) -> None:
     from t2v_eval.inputs import tables
     from t2v_eval.utils import files
 
     if spreadsheet:
         tables.check_spreadsheet(out)
+        if as_json and out is None:
+            raise InputError("--spreadsheet is of CSV, and --json prints none: leave one out")
     if out is not None:
         tables.check_suffix(out)
         files.check_file(out)

@@ -88,7 +88,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
         if self.template.answer:
             raise TemplateError(
                 f"{self.name!r} embeds the text and reads no answer, so the answer template "
-                f"{self.template.answer!r} has no meaning; pass a question_template alone"
+                f"{self.template.answer!r} has no meaning; pass `question_template=` alone"
             )
 
     @override

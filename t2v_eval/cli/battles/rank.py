@@ -132,6 +132,7 @@ def rank(
     with console.waiting("reading the battles"):
         if key and column:
             raise InputError("--column is of tables, and files of a page have none: leave it out")
+        _check_files(battles, key, min_attention)
         table = _read_votes(battles, key, min_attention) if key else _read(battles, column)
     with console.waiting("rating the models"):
         ratings = _rate(battles, table, options)
@@ -174,6 +175,15 @@ def parse_anchor(anchor: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise InputError(f"--anchor {anchor!r}: write MODEL=POINTS, for example sdxl=1000")
+
+
+def _check_files(files: Sequence[Path], keys: Sequence[Path] | None, min_attention: float) -> None:
+    places = [file.expanduser().resolve() for file in files]
+    for file, place in zip(files, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"{file} is passed twice, and its battles would count twice")
+    if min_attention and not keys:
+        raise InputError("--min-attention is of people's answers: pass the --key of their page")
 
 
 def _read(files: Sequence[Path], column: list[str] | None) -> BattleTable:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from t2v_eval.scoring.shard import Shard
 
 
+FLAGS = ("--image-column", "--text-column", "--source-column")  # of `RowColumns`, in order
+
+
 class RowColumns(NamedTuple):
     """The columns of a table.
 
@@ -30,8 +33,8 @@ class RowColumns(NamedTuple):
         source: the column of the images before an edit; None where rows are no edits.
     """
 
-    image: str
-    text: str
+    image: str = "image"
+    text: str = "text"
     source: str | None = None
 
 
@@ -94,8 +97,9 @@ def read_blocks(
             raise InputError("pass images and texts, or a table with --pairs, not both")
         table = path_or_address("pairs", pairs)
         return _read_table(table, columns, folder_of(table) if root is None else root, skip)
-    if columns.source is not None:
-        raise InputError("--source-column names a column: pass the edits as a table, with --pairs")
+    for flag, name, default in zip(FLAGS, columns, RowColumns(), strict=True):
+        if name != default:
+            raise InputError(f"{flag} names a column of a table: pass that with --pairs")
     if not images:
         raise InputError("pass images and at least one --text, or a table with --pairs")
     from t2v_eval.scoring.plan import Block
@@ -114,7 +118,7 @@ def _read_table(pairs: Path | str, columns: RowColumns, root: Path | str, skip: 
     try:
         rows, unusable = read_rows(pairs, [name for name in columns if name is not None], skip)
     except TableError as error:
-        flags = {image: "--image-column", text: "--text-column", source: "--source-column"}
+        flags = dict(zip(columns, FLAGS, strict=True))
         lacking = next((f for name, f in flags.items() if f"no column {name!r}" in str(error)), "")
         raise TableError(f"{error}; {lacking} names another" if lacking else f"{error}") from error
     names = dict.fromkeys(name for row in rows for name in row)

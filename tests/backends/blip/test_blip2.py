@@ -215,7 +215,7 @@ def test_templates(scorers, images):
     scores = scorer(images[:2], "cat", question_template="a photo of a {}")
     torch.testing.assert_close(scores, scorer(images[:2], "a photo of a cat"))
     for scorer in scorers.values():
-        with pytest.raises(TemplateError, match="pass a question_template alone"):
+        with pytest.raises(TemplateError, match="pass `question_template=` alone"):
             scorer(images[:2], "cat", answer_template="Yes")
 
 

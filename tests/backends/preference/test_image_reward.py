@@ -116,7 +116,7 @@ def test_tokens_of_the_authors_are_tokens(scorer):
 def test_templates(scorer, images):
     templated = scorer(images[:2], "cat", question_template="a photo of a {}")
     torch.testing.assert_close(templated, scorer(images[:2], "a photo of a cat"))
-    with pytest.raises(TemplateError, match="pass a question_template alone"):
+    with pytest.raises(TemplateError, match="pass `question_template=` alone"):
         scorer(images[:2], "cat", answer_template="Yes")
 
 

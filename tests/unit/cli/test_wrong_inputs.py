@@ -5,6 +5,7 @@ The command line speaks of flags, a call in Python of arguments.
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ FILES = {
     "numbers.jsonl": '{"prompt": "a cat"}\n{"prompt": 5}\n',
     "blank.txt": "\n\n",
     "empty.csv": "",
+    "battles.csv": "model_a,model_b,winner\na,b,tie\n",
     "header.csv": "image,text,human\n",
     "judged.csv": "image,text,human\n0.png,a cat,1\n1.png,a dog,0\n",
     "unrated.csv": "image,text\n0.png,a cat\n",
@@ -105,6 +107,19 @@ TABLE = [
     ("compare -m tiny-clip -b scenes", "two scorers", "repeat --model"),
     (GPT, "a key is needed", "--option api_key=", "OPENAI_API_KEY"),
     ("score -m openai-compatible:m 0.png -t a --no-store", "--option base_url=", "http://"),
+    # Texts without content, options that do not fit together, and files that are passed twice.
+    (f"{SCORE} 0.png -t ''", "--text ''", "is empty"),
+    (f"{SCORE} 0.png -t a -t ' '", "--text ' '", "is empty"),
+    ("prefer 0.png 1.png '' -m gpt-4o-preference", "TEXT ''", "is empty"),
+    ("prefer 0.png ./0.png a -m gpt-4o-preference", "0.png and ./0.png are the same"),
+    ("prefer gen gen a -m gpt-4o-preference", "gen and gen are the same"),
+    (f"{ONE} --image-column file", "--image-column", "with --pairs"),
+    (f"{ONE} --text-column file", "--text-column", "with --pairs"),
+    (f"{ONE} --source-column file", "--source-column", "with --pairs"),
+    (f"{ONE} --json --spreadsheet", "--spreadsheet", "--json", "leave one out"),
+    (f"{ONE} --answer Yes", "'Yes' has no meaning", "pass --question alone"),
+    ("rank battles.csv ./battles.csv", "battles.csv is passed twice"),
+    ("rank battles.csv --min-attention 0.5", "--min-attention", "--key"),
     # Several values after one flag, and arguments that nothing takes.
     (f"{EVAL} -b prompts.csv --images gen half", "'half'", "--images gen --images half", "eval -"),
     (f"{EVAL} -b prompts.csv --images=gen half", "'half'", "--images gen --images half"),
@@ -246,7 +261,7 @@ def test_the_table_is_long_enough():
 @pytest.mark.filterwarnings("ignore::t2v_eval.errors.T2VWarning")
 @pytest.mark.parametrize(("command", "words"), [(c, words) for c, *words in TABLE])
 def test_a_mistake_is_one_line_in_the_words_of_the_command_line(place, command, words):
-    done = CliRunner().invoke(app, command.split())
+    done = CliRunner().invoke(app, shlex.split(command))
     assert done.exit_code == 2, (done.exit_code, done.stderr, done.exception)
     assert isinstance(done.exception, SystemExit) and (
         not done.stdout or command.startswith("data")
@@ -258,7 +273,7 @@ def test_a_mistake_is_one_line_in_the_words_of_the_command_line(place, command, 
 def test_the_same_holds_for_a_process_of_its_own(place, n):
     command, *words = TABLE[n]
     done = subprocess.run(
-        [sys.executable, "-m", "t2v_eval", *command.split()],
+        [sys.executable, "-m", "t2v_eval", *shlex.split(command)],
         capture_output=True,
         text=True,
         check=False,

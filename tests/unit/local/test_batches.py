@@ -100,7 +100,7 @@ def test_after_a_group_was_split_the_batch_of_texts_is_as_large_as_before():
 
 
 def test_an_answer_template_is_refused_where_no_answer_is_read():
-    with pytest.raises(TemplateError, match="pass a question_template alone"):
+    with pytest.raises(TemplateError, match="pass `question_template=` alone"):
         ToyEmbedding(device="cpu")(IMAGES[0], "a cat", answer_template="Yes")
 
 

@@ -176,32 +176,31 @@ class ScoringServer:
         return HTMLResponse(page(document(self.limits)), headers=headers)
 
     async def _score(self, request: Request) -> Response:
-        until = time.monotonic() + self.limits.seconds
-        received = 0
+        start, received = time.monotonic(), 0
         try:
             body = bytearray()
-            async with asyncio.timeout(self.limits.body_seconds):
-                async for part in self._parts(request):
-                    received += len(part)
-                    self.pending_bytes += len(part)
-                    self._check_size(received)
-                    body += part
-            answer = self._answer(bytes(body), until)
+            try:
+                async with asyncio.timeout(self.limits.body_seconds):
+                    async for part in self._parts(request):
+                        received += len(part)
+                        self.pending_bytes += len(part)
+                        self._check_size(received)
+                        body += part
+            except TimeoutError:
+                raise RequestError(
+                    408, f"the body did not arrive within {self.limits.body_seconds:g} s"
+                ) from None
+            answer = self._answer(bytes(body), start)
             del body
             return await _while_connected(request, answer)
         except TimeoutError:
-            if time.monotonic() >= until:
-                raise _too_late() from None
-            raise RequestError(
-                408, f"the body did not arrive within {self.limits.body_seconds:g} s"
-            ) from None
+            raise _too_late() from None
         finally:
             self.pending_bytes -= received
 
-    async def _parse(self, body: bytes) -> ScoreRequest:
-        """Parse a request, and download its images."""
+    async def _downloaded(self, parsed: ScoreRequest) -> ScoreRequest:
+        """Return a request with the images that it names by URLs."""
         loop = asyncio.get_running_loop()
-        parsed = await loop.run_in_executor(self._parsing, parse_request, body, self.limits)
         downloads = [
             loop.run_in_executor(self._downloading, download)
             for download in parsed.downloads.values()
@@ -235,12 +234,15 @@ class ScoringServer:
                 429, "the requests that wait fill the memory; try again", RETRY_AFTER
             )
 
-    async def _answer(self, body: bytes, until: float) -> Response:
+    async def _answer(self, body: bytes, start: float) -> Response:
         """Score with each scorer of a request, and answer with values or errors of each."""
+        loop, until = asyncio.get_running_loop(), start + self.limits.seconds
         async with asyncio.timeout_at(_loop_time(until)):
-            parsed = await self._parse(body)
+            parsed = await loop.run_in_executor(self._parsing, parse_request, body, self.limits)
         del body
-        until = min(until, time.monotonic() + parsed.seconds)
+        until = min(until, start + parsed.seconds)
+        async with asyncio.timeout_at(_loop_time(until)):
+            parsed = await self._downloaded(parsed)
         names = parsed.models or [*self._queues]
         if unknown := [name for name in names if name not in self._queues]:
             error = UnknownNameError.nearest(

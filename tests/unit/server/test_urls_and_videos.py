@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import threading
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from t2v_eval.inputs.video import Sampling, clip
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.server import run
+from t2v_eval.server.requests import ServerLimits
 
 IMAGE = draw_image(0)
 RED = """
@@ -87,6 +89,33 @@ def test_urls_are_downloaded_only_where_the_command_allows_it(answer, images_by_
     assert every["scores"] == [[red], [None]]
     assert "cannot be downloaded" in every["failures"][0]["reason"]
     assert [request.path for request in images_by_url.requests] == ["/a.png"]
+
+
+def test_the_time_of_a_request_counts_downloads(monkeypatch):
+    opened, clock = threading.Event(), {"ahead": 0.0}
+
+    async def post(server):
+        async with client_of(server) as client:
+            body = {"images": [{"url": f"{held.address}/a.png"}], "texts": ["a"], "timeout": 50}
+            response = asyncio.ensure_future(client.post("/v1/score", json=body))
+            while not held.requests:
+                await asyncio.sleep(0.001)
+            clock["ahead"] = 50.0
+            done = await response
+            opened.set()
+            return done
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    now = asyncio.BaseEventLoop.time
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: now(loop) + clock["ahead"])
+    limits = ServerLimits(allow_urls="private")
+    with (
+        Server(lambda _: Reply(b""), hold=lambda _: not opened.is_set()) as held,
+        server_of([Brightness()], limits=limits) as server,
+    ):
+        response = asyncio.run(post(server))
+    assert response.status_code == 504, response.text
 
 
 class Brightness(Scorer):

@@ -109,7 +109,8 @@ def _schemas(limits: ServerLimits) -> dict[str, Any]:
         "description": "source and result for a scorer of edits; empty for one of single images",
     }
     file = {"type": "string", "contentEncoding": "base64"}
-    frames = {"frames": images, "fps": {"type": "number", "exclusiveMinimum": 0}}
+    of_video = {**images, "items": _object({"base64": file})}
+    frames = {"frames": of_video, "fps": {"type": "number", "exclusiveMinimum": 0}}
     return {
         "Image": {
             "description": "A file of an image or a video, or the frames of a video.",

@@ -147,7 +147,7 @@ def parse_request(body: bytes, limits: ServerLimits) -> ScoreRequest:
     Args:
         body: JSON: ``{"images": [{"base64": "..."}], "texts": ["a cat"]}``, and fields of `FIELDS`.
             An image is ``{"base64": FILE}``, ``{"url": ADDRESS}``, of a video
-            ``{"frames": [IMAGE, ...], "fps": NUMBER}`` or, of an edit,
+            ``{"frames": [{"base64": FILE}, ...], "fps": NUMBER}`` or, of an edit,
             ``{"source": IMAGE, "result": IMAGE}``; the content of a file says whether it is an
             image or a video.
         limits: what the server accepts.
@@ -335,8 +335,9 @@ def _video(value: Mapping[str, Any], name: str, limits: ServerLimits) -> Media:
         raise RequestError(400, f"`{name}.fps` must be a number of frames per second up to 1000")
     opened = []
     for n, frame in enumerate(frames):
-        if isinstance(frame, dict) and "frames" in frame:
-            raise RequestError(400, f"`{name}.frames[{n}]` must be an image")
+        if not isinstance(frame, dict) or frame.keys() != {"base64"}:
+            # URLs would be many downloads of one request, one after another.
+            raise RequestError(400, f'`{name}.frames[{n}]` must be an image: {{"base64": FILE}}')
         opened.append(_image(frame, f"{name}.frames[{n}]", limits))
     try:
         return Video.of(opened, float(fps), name)

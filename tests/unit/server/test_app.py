@@ -198,6 +198,8 @@ def test_a_scorer_that_leaves_is_asked_again():
         ({"images": [{"base64": "data:image/png;base64,iVBO"}]}, 400, "without `data:...,`"),
         ({"images": [{"url": "https://example.org/a.png"}]}, 400, "takes no URLs"),
         ({"images": [{"path": "/etc/passwd"}]}, 400, "must be"),
+        ({"images": [{"frames": [{"url": "http://a.org"}]}]}, 400, 'must be an image: {"base64"'),
+        ({"images": [{"frames": [{"frames": []}]}]}, 400, 'must be an image: {"base64"'),
         ({"texts": ["\ud800"]}, 400, "surrogate"),
         ({"texts": ["a" * 20_001]}, 413, "20001 characters"),
         ({"texts": ["a"] * 257}, 413, "257 entries"),

@@ -1,7 +1,7 @@
 """Scorers as reward functions of libraries that train generators and vision-language models.
 
 A reward that is missing is None or NaN, as the library has it, and never a number. The scores of a
-call are computed by one plan, so that a group of images of a prompt encodes the prompt once.
+call are computed by one plan, and the images of one prompt are one M x 1 call, in any order.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.inputs.media import MediaLike, as_list, check_texts
+from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.scorer import Scorer
 
 MARGIN = 0.25  # by which values leave 0 to 1 where they are of another range
@@ -45,8 +46,15 @@ def rewards(scorer: Scorer, images: Any, texts: Sequence[str]) -> list[float | N
     listed, texts = list_images(images), check_texts(texts)
     if len(listed) != len(texts):
         raise InputError(f"there are {len(listed)} images and {len(texts)} texts; pass as many")
-    scores = scorer.score_pairs(listed, texts, progress=False).tolist()
-    return [None if math.isnan(score) else score for score in scores]
+    groups: dict[str, list[int]] = {}
+    for n, text in enumerate(texts):
+        groups.setdefault(text, []).append(n)
+    order = [n for group in groups.values() for n in group]
+    blocks = [Block([listed[n]], [texts[n]], name=f"images[{n}]") for n in order]
+    values: list[float | None] = [None] * len(texts)
+    for n, block in zip(order, scorer.evaluate_blocks(blocks, progress=False).scores, strict=True):
+        values[n] = None if math.isnan(block[0, 0]) else float(block[0, 0])
+    return values
 
 
 def list_images(images: Any) -> list[MediaLike]:

@@ -41,6 +41,14 @@ def test_images_of_a_prompt_are_one_call_and_encode_it_once():
     scorer = ToyEmbedding()
     assert rewards(scorer, IMAGES, TEXTS) == pytest.approx(COSINES, abs=1e-6)
     assert sorted(scorer.text_calls) == ["a cat", "two dogs"]
+    calls = []
+
+    def score(images, texts):
+        calls.append((len(images), texts))
+        return [[expected(image, text) for text in texts] for image in images]
+
+    assert rewards(t2v_eval.from_function(score), IMAGES, TEXTS) == pytest.approx(COSINES, abs=1e-6)
+    assert calls == [(3, ["a cat"]), (1, ["two dogs"])]
 
 
 def test_tensors_of_a_generator_may_leave_the_range():
@@ -63,7 +71,7 @@ def test_an_image_in_another_range_has_no_reward(change, form):
     assert [values[n] for n in (0, 2, 3)] == pytest.approx(
         [COSINES[n] for n in (0, 2, 3)], abs=1e-6
     )
-    with pytest.raises(MediaError, match=r"item 1, .*(values from .* floats in 0-1|infinite)"):
+    with pytest.raises(MediaError, match=r"images\[1\].*(values from .* floats in 0-1|infinite)"):
         rewards(ToyEmbedding(), form(pixels), TEXTS)
 
 

@@ -53,7 +53,8 @@ def _single(mark: str, closing: str) -> str:
     the century of a decade ('90s), or begins a word that is known for it ('tis).
     """
     apostrophe = rf"{mark}(?:n[{closing}]\s|\d\d\b|\d\ds\b|{_ELISIONS})"
-    inner = rf"(?<=\s){apostrophe}|(?!(?<=\s){mark}[^\s{closing}])."  # no other quote begins in it
+    # No other quote begins in it; an escaped mark has one reading, or many would take for ever.
+    inner = rf"(?<=\s){apostrophe}|(?!\\{mark}|(?<=\s){mark}[^\s{closing}])."
     start = rf"(?<!\w){mark}(?!\d\ds\b(?![{closing}])|{_ELISIONS})(?=[^\s{mark}])"
     return rf"{start}((?:\\{mark}|{inner})+?)(?<=\S)(?<!\\)[{closing}](?!\w)"
 

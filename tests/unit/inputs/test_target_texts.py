@@ -37,6 +37,7 @@ from t2v_eval.inputs.target_texts import TargetTexts, quoted, read_target_texts
         ("'Get 'em now' and '24 HOURS'", ["Get 'em now", "24 HOURS"]),
         ('a 27 " screen that shows "HELLO" in room 5 "A"', ["HELLO", "A"]),
         ('nothing: "" \'\' “ ” an "unclosed quote', []),
+        ("'unclosed" + r" \'" * 200 + ' and "A"', ["A"]),  # takes no exponential time
     ],
 )
 def test_quotes(prompt, texts):

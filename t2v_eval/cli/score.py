@@ -113,8 +113,8 @@ def score(
         out = out and part.file_of(out)  # workers with the same command each write their own
         _check_output(out, spreadsheet, as_json)
     uses_text = getattr(models.entry(card), "uses_text", True)
-    for one in text or () if uses_text else ():
-        check_text(one, "--text")
+    for caption in text or () if uses_text else ():
+        check_text(caption, "--text")
     if not (text or pairs) and images and uses_text:
         last = images[-1]
         hint = "" if Path(last).exists() or " " not in last else f"; is --text {last!r} meant?"

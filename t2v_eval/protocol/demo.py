@@ -156,13 +156,13 @@ def _write_reviews(
     key = read_key(folder / KEY_FILE, "review")
     for number, rater in enumerate(RATERS):
         answers = []
-        for id, task in key.tasks.items():
+        for task_id, task in key.tasks.items():
             fault = faults.get(Path(task.images[0].path).resolve(), "")
             if fault and rng.random() < CARELESS:
                 fault = ""
             elif not fault and rng.random() < SUSPICIOUS:
                 fault = "other"
-            answers.append(_answer(key, f"{number:08x}", id, [fault] if fault else []))
+            answers.append(_answer(key, f"{number:08x}", task_id, [fault] if fault else []))
         content = {
             "version": VERSION,
             "kind": "review",

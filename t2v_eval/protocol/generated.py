@@ -131,7 +131,7 @@ def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolIma
     benchmark = BenchmarkOptions(root=root, images=both).open(card).selecting(None, "skip")
     items = list(benchmark.selected())
     if left_out := benchmark.selection.left_out:
-        lacking = first_few([f"{id} ({image})" for id, image in left_out.items()])
+        lacking = first_few([f"{name} ({image})" for name, image in left_out.items()])
         raise InputError(
             f"{where}: {len(left_out)} of {benchmark.selection.total} prompts have no image in any "
             f"folder: {lacking}. {REMEDY}"

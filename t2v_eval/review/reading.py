@@ -124,8 +124,10 @@ def _mark(entry: Mapping[str, Any], key: Key) -> tuple[Mark, str]:
 
 def _images(key: Key, people: Sequence[SavedFile[Mark]]) -> list[ReviewedImage]:
     images = []
-    for id, task in key.tasks.items():
-        marks = {saved.person: saved.answers[id] for saved in people if id in saved.answers}
+    for task_id, task in key.tasks.items():
+        marks = {
+            saved.person: saved.answers[task_id] for saved in people if task_id in saved.answers
+        }
         if marks:
             image = task.images[0]
             images.append(

@@ -55,9 +55,9 @@ class Key:
     def to_json(self, folder: Path) -> str:
         """Return it as JSON; paths are relative to `folder`, where they can be."""
         tasks = {}
-        for id, task in self.tasks.items():
+        for task_id, task in self.tasks.items():
             degraded = [k for k, image in enumerate(task.images) if image.degraded]
-            tasks[id] = {
+            tasks[task_id] = {
                 "prompt": task.prompt,
                 "text": task.text,
                 "images": [
@@ -99,7 +99,9 @@ def read_key(path: str | Path, kind: Kind | None = None) -> Key:
             raise InputError(f"version {content['version']!r} is not {VERSION}")
         if content["kind"] not in READER:
             raise InputError(f"kind {content['kind']!r} is none of {', '.join(READER)}")
-        tasks = {id: _task(id, task, path.parent) for id, task in content["tasks"].items()}
+        tasks = {
+            task_id: _task(task_id, task, path.parent) for task_id, task in content["tasks"].items()
+        }
         details = {name: content[name] for name in content if name not in HEAD}
         key = Key(content["kind"], str(content["page"]), tasks, details)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -116,13 +118,13 @@ def read_key(path: str | Path, kind: Kind | None = None) -> Key:
     return key
 
 
-def _task(id: str, content: Mapping[str, Any], folder: Path) -> Task:
+def _task(task_id: str, content: Mapping[str, Any], folder: Path) -> Task:
     images: Sequence[Mapping[str, str]] = content["images"]
     if len(images) not in (1, 2):
-        raise InputError(f"task {id!r} has {len(images)} images")
+        raise InputError(f"task {task_id!r} has {len(images)} images")
     degraded = content.get("degraded")
     return Task(
-        id,
+        task_id,
         content["prompt"],
         content["text"],
         tuple(

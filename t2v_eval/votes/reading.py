@@ -49,15 +49,15 @@ class Answers:
     @property
     def attention(self) -> int:
         """The number of attention checks that were answered."""
-        return sum(self.key.tasks[id].is_attention for id in self.choices)
+        return sum(self.key.tasks[task_id].is_attention for task_id in self.choices)
 
     @property
     def passed(self) -> int:
         """The number of attention checks that were answered as they should be."""
         return sum(
             _passes(task, choice)
-            for id, choice in self.choices.items()
-            if (task := self.key.tasks[id]).is_attention
+            for task_id, choice in self.choices.items()
+            if (task := self.key.tasks[task_id]).is_attention
         )
 
     @property
@@ -137,8 +137,8 @@ def battles_of(people: Sequence[Answers]) -> list[Battle]:
             image_b=task.images[1].path,
         )
         for answers in people
-        for id, choice in answers.choices.items()
-        if not (task := answers.key.tasks[id]).is_attention
+        for task_id, choice in answers.choices.items()
+        if not (task := answers.key.tasks[task_id]).is_attention
     ]
     if not battles:
         raise InputError("only attention checks were answered: ask people to go on")
@@ -170,8 +170,10 @@ def ratings_of(people: Sequence[Answers], folder: Path) -> list[dict[str, Any]]:
     raters = dict.fromkeys(answers.person for answers in people)
     rows = []
     for page, key in keys.items():
-        for id, task in key.tasks.items():
-            ratings = {f"rater_{rater}": choices.get((page, rater), {}).get(id) for rater in raters}
+        for task_id, task in key.tasks.items():
+            ratings = {
+                f"rater_{rater}": choices.get((page, rater), {}).get(task_id) for rater in raters
+            }
             if task.is_attention or not any(ratings.values()):
                 continue
             image = task.images[0]

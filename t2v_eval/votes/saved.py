@@ -106,11 +106,13 @@ def _read_file(path: Path, keys: Sequence[Key], parse: Parser[Answer]) -> SavedF
     answers: dict[str, Answer] = {}
     for number, entry in enumerate(content["answers"], 1):
         try:
-            id = _task_id(entry, key, answers)
-            answers[id], signed = parse(entry, key)
+            task_id = _task_id(entry, key, answers)
+            answers[task_id], signed = parse(entry, key)
             check = entry.get("check")
-            if check != checksum(key.page, voter, id, signed):
-                raise InputError(f"{signed!r} of task {id!r} does not fit its checksum {check!r}")
+            if check != checksum(key.page, voter, task_id, signed):
+                raise InputError(
+                    f"{signed!r} of task {task_id!r} does not fit its checksum {check!r}"
+                )
         except InputError as error:
             raise TableError(
                 f"{path}, answer {number}: {error}; the file was changed: save it again from the "
@@ -164,9 +166,9 @@ def _task_id(entry: Any, key: Key, earlier: Mapping[str, Any]) -> str:
     """
     if not isinstance(entry, dict):
         raise InputError(f"{entry!r} is no JSON object")
-    id = entry.get("task")
-    if not isinstance(id, str) or id not in key.tasks:
-        raise InputError(f"the page has no task {id!r}")
-    if id in earlier:
-        raise InputError(f"task {id!r} is answered twice")
-    return id
+    task_id = entry.get("task")
+    if not isinstance(task_id, str) or task_id not in key.tasks:
+        raise InputError(f"the page has no task {task_id!r}")
+    if task_id in earlier:
+        raise InputError(f"task {task_id!r} is answered twice")
+    return task_id

@@ -271,4 +271,4 @@ def in_random_order(tasks: Sequence[Task], rng: random.Random) -> list[Task]:
     while len(ids) < len(tasks):
         ids[f"{rng.getrandbits(ID_BITS):0{ID_BITS // 4}x}"] = None
     shuffled = rng.sample(list(tasks), len(tasks))
-    return [replace(task, id=id) for task, id in zip(shuffled, ids, strict=True)]
+    return [replace(task, id=task_id) for task, task_id in zip(shuffled, ids, strict=True)]

@@ -100,11 +100,11 @@ def answer_left(key, folder):
     voter = "ffffffff"
     answers = [
         {
-            "task": id,
+            "task": task_id,
             "choice": "left",
-            "check": f"{zlib.crc32(f'{key.page} {voter} {id} left'.encode()):08x}",
+            "check": f"{zlib.crc32(f'{key.page} {voter} {task_id} left'.encode()):08x}",
         }
-        for id in key.tasks
+        for task_id in key.tasks
     ]
     path = folder / "left.json"
     path.write_text(json.dumps({"version": 1, "kind": "vote", "page": key.page, "voter": voter,

@@ -14,14 +14,14 @@ from t2v_eval.votes.tasks import Task, TaskImage
 PAGE = "0123456789ab"
 
 
-def pair(id, left, right, text="a cat", degraded=None):
+def pair(task_id, left, right, text="a cat", degraded=None):
     images = [TaskImage(g, f"{g}/0.png", k == degraded) for k, g in enumerate((left, right))]
-    return Task(id, "7", text, tuple(images))
+    return Task(task_id, "7", text, tuple(images))
 
 
-def single(id, generator, prompt="7", degraded=False):
+def single(task_id, generator, prompt="7", degraded=False):
     return Task(
-        id, prompt, f"prompt {prompt}", (TaskImage(generator, f"{generator}.png", degraded),)
+        task_id, prompt, f"prompt {prompt}", (TaskImage(generator, f"{generator}.png", degraded),)
     )
 
 
@@ -54,11 +54,11 @@ def saved(folder, choices, by="aaaaaaaa", name="", **changes):
     """Write a file as the page does."""
     answers = [
         {
-            "task": id,
+            "task": task_id,
             "choice": choice,
-            "check": f"{zlib.crc32(f'{PAGE} {by} {id} {choice}'.encode()):08x}",
+            "check": f"{zlib.crc32(f'{PAGE} {by} {task_id} {choice}'.encode()):08x}",
         }
-        for id, choice in choices.items()
+        for task_id, choice in choices.items()
     ]
     content = {"version": 1, "kind": "vote", "page": PAGE, "voter": by, "name": name}
     path = folder / f"votes-{by}.json"

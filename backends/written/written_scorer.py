@@ -217,12 +217,12 @@ class WrittenScorer(Scorer):
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
-        unknown = [self.judge.lacks_points(caption_text(text)) for text in texts]
+        without_points = [self.judge.lacks_points(caption_text(text)) for text in texts]
         positions = np.arange(len(cells))
-        pointless = positions[[unknown[j] for j in cells[:, 1].tolist()]]
-        if len(pointless):
-            yield ScoreChunk(pointless, None, NO_POINTS)
-        remaining = np.setdiff1d(positions, pointless)
+        ungraded = positions[[without_points[j] for j in cells[:, 1].tolist()]]
+        if len(ungraded):
+            yield ScoreChunk(ungraded, None, NO_POINTS)
+        remaining = np.setdiff1d(positions, ungraded)
         rows, starts = np.unique(cells[remaining, 0], return_index=True)
         spans = np.split(remaining, starts[1:])
         for first in range(0, len(rows), IMAGES_TOGETHER):

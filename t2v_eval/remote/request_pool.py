@@ -240,7 +240,7 @@ class Pool(Generic[T]):
         self._limit_message = ""  # the limit that was reached, if any
         self._stopped = False  # no further request is sent
         self._dropped = False  # open requests are cancelled, too
-        self._ends = False  # whether `_main` was told to end
+        self._end_requested = False  # of `_main`
         self._interrupt: type[KeyboardInterrupt] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
@@ -307,9 +307,9 @@ class Pool(Generic[T]):
         self.stop()
 
     def _end(self) -> None:
-        if self._main is not None and (self._dropped or not self._ends):
+        if self._main is not None and (self._dropped or not self._end_requested):
             self._main.cancel()
-        self._ends = True
+        self._end_requested = True
 
     def _interrupted(self, error: type[KeyboardInterrupt]) -> None:
         self._interrupt = error

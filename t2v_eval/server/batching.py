@@ -75,7 +75,7 @@ class ScoringQueue:
         waiting: requests that may wait; further ones are refused.
         max_cells: cells up to which requests are scored together.
         observe: called with the number of requests of each batch and its results, before the
-                futures have them.
+            futures have them.
 
     >>> import t2v_eval
     >>> from PIL import Image

@@ -218,7 +218,7 @@ def _parse_json(body: bytes) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)
         if len(fields) < len(pairs):
             ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
@@ -226,7 +226,9 @@ def _parse_json(body: bytes) -> dict[str, Any]:
         return fields
 
     try:
-        content = json.loads(body.decode("utf-8"), parse_constant=refuse, object_pairs_hook=once)
+        content = json.loads(
+            body.decode("utf-8"), parse_constant=refuse, object_pairs_hook=unique_fields
+        )
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON in UTF-8: {str(error)[:200]}") from None
     if not isinstance(content, dict):

@@ -9,8 +9,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from helpers.processes import HANGING
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+sync_api.expect.set_options(timeout=1000 * HANGING)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 # Continuous integration installs a Chromium, so that a missing one is a failure there.
@@ -26,3 +28,20 @@ SHOTS = Path(os.environ.get("SCREENSHOTS") or tempfile.mkdtemp(prefix="t2v-eval-
 """Where screenshots are written; the environment may name a folder that is kept."""
 
 PHONE = {"width": 360, "height": 740}
+
+
+def wait_until(page, condition):
+    """Wait until an expression of JavaScript is true on a page.
+
+    `page.wait_for_function` reads its expression anew each time, which the content security policy
+    of a page refuses where the expression is not true at once.
+    """
+    page.evaluate(
+        """async (limit) => {
+            while (!(CONDITION)) {
+                if (performance.now() > limit) throw new Error("it did not become true");
+                await new Promise(requestAnimationFrame);
+            }
+        }""".replace("CONDITION", condition),
+        page.evaluate("performance.now()") + 1000 * HANGING,
+    )

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
-from helpers.browser import PHONE, SHOTS, pytestmark  # noqa: F401
+from helpers.browser import PHONE, SHOTS, pytestmark, wait_until  # noqa: F401
 from helpers.toy import draw_image
 from PIL import Image
+from playwright.sync_api import expect
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.local.function import from_function
@@ -108,9 +109,7 @@ def test_all_items_can_be_reached_but_not_all_are_built_at_once(visit, file):
     page.select_option(".sort", "number")
     while (built := len(shown(page))) < 120:
         page.mouse.wheel(0, 100_000)
-        page.wait_for_function(
-            "n => document.querySelectorAll('.item .open').length > n", arg=built
-        )
+        wait_until(page, f"document.querySelectorAll('.item .open').length > {built}")
     assert shown(page) == [f"item-{n}" for n in range(120)]
     assert page.locator(".more").is_hidden()
 
@@ -172,12 +171,12 @@ def test_an_item_opens_with_all_of_it_and_keys_move_on(visit, file):
     assert dialog.locator("h2").text_content() == "item-0"
     assert dialog.locator(".before").is_disabled()
     page.keyboard.press("Escape")
-    assert dialog.is_hidden()
+    expect(dialog).to_be_hidden()
     page.select_option(".by-failure", "any")
     page.locator(".item .open").first.click()
     assert "not a picture" in dialog.text_content() and "could not be read" in dialog.text_content()
     dialog.locator(".close").click()
-    assert dialog.is_hidden()
+    expect(dialog).to_be_hidden()
 
 
 def test_an_item_of_many_images_shows_them_in_turn(visit, tmp_path):
@@ -193,7 +192,7 @@ def test_an_item_of_many_images_shows_them_in_turn(visit, tmp_path):
         more.click()
     assert dialog.locator("th img").count() == 60 and more.count() == 0
     page.keyboard.press("Escape")  # reaches the dialog though its button is gone
-    assert dialog.is_hidden()
+    expect(dialog).to_be_hidden()
 
 
 def test_everything_works_from_the_keyboard(visit, file):
@@ -237,9 +236,7 @@ def test_a_phone_shows_images_of_an_item_one_below_the_other(visit, generators, 
     page.select_option(".sort", "number")
     page.locator(".item .open").first.click()
     dialog = page.locator("dialog")
-    page.wait_for_function(
-        "[...document.querySelectorAll('dialog img')].every((image) => image.naturalWidth)"
-    )
+    wait_until(page, "[...document.querySelectorAll('dialog img')].every((e) => e.naturalWidth)")
     assert page.evaluate(SIDEWAYS) == []
     page.screenshot(path=SHOTS / f"two-generators-{width}.png")
     boxes = dialog.locator("img").evaluate_all(
@@ -405,8 +402,8 @@ def test_images_are_below_the_names_of_their_generators(visit, generators):
     page.locator(".item .open").first.click()
     dialog = page.locator("dialog")
     assert dialog.locator(".generator").count() == 6
-    page.wait_for_function("document.querySelector('dialog img').naturalWidth === 600")
-    assert page.locator(".item img").first.evaluate("e => e.naturalWidth") == 160
+    wait_until(page, "document.querySelector('dialog img').naturalWidth === 600")
+    wait_until(page, "document.querySelector('.item img').naturalWidth === 160")
     assert "higher than" in dialog.text_content()
 
 
@@ -433,20 +430,22 @@ def test_a_link_leads_to_the_same_items_and_to_one_of_them(visit, file):
     page.fill(".find", "text 01")
     page.locator(".item .open").nth(1).click()
     name = page.locator("dialog h2").text_content()
-    link = page.url
+    link = page.evaluate("location.href")
     assert "item=" in link
     again = visit(file)
     again.goto(link)
-    assert again.locator("dialog h2").text_content() == name
+    expect(again.locator("dialog h2")).to_have_text(name)
     again.keyboard.press("Escape")
-    assert again.locator(".find").input_value() == "text 01" and "item=" not in again.url
+    wait_until(again, "!location.href.includes('item=')")
+    assert again.locator(".find").input_value() == "text 01"
     assert shown(again) == shown(page) and len(shown(again)) == 5
     again.fill(".find", "")
     again.select_option(".by-tag", "")
     again.select_option(".sort", "people")
-    assert "#" not in again.url, "the state of the beginning needs no address"
+    assert "#" not in again.evaluate("location.href"), "the state of the beginning needs no address"
     again.goto(file.as_uri() + "#in=items-1&sort=nonsense&tag=99&item=12345&find=%3Cb%3E")
-    assert again.locator(".find").input_value() == "<b>" and shown(again) == []
+    expect(again.locator(".find")).to_have_value("<b>")
+    assert shown(again) == []
 
 
 def test_contents_lead_to_each_part(visit, file):
@@ -465,7 +464,7 @@ def test_tables_are_copied_as_other_formats(browser, file):
     texts = {}
     for kind in ("Markdown", "LaTeX", "CSV"):
         page.locator(".tools").first.get_by_text(kind).click()
-        page.wait_for_function("document.querySelector('.tools').textContent.includes('copied')")
+        wait_until(page, "document.querySelector('.tools').textContent.includes('copied')")
         texts[kind] = page.evaluate("navigator.clipboard.readText()")
         page.reload()
     context.close()

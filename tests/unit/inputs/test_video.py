@@ -5,6 +5,7 @@ import os
 import struct
 import sys
 import threading
+from collections import deque
 from fractions import Fraction
 
 import av
@@ -162,9 +163,9 @@ def test_a_video_is_decoded_once_for_all_its_frames(tmp_path, monkeypatch):
 
 
 def test_little_is_held_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        video, "CACHE_BYTES", 7 * 3 * 32 * 24
-    )  # three of one video, four of the next
+    # Three of one video, four of the next; none of the videos of earlier tests.
+    monkeypatch.setattr(video, "CACHE_BYTES", 7 * 3 * 32 * 24)
+    monkeypatch.setattr(video, "_caches", deque())
     path = encode(tmp_path / "a.mp4")
     several = [frames(path, 4) for _ in range(5)]
     for result in several:

@@ -166,7 +166,7 @@ def test_what_is_found_of_a_class_depends_on_nothing_else_of_the_call(kind, dete
     for image, several in zip(images, together, strict=True):
         for name, found in several.items():
             (alone,) = detect(detector, [image], [[name]])
-            np.testing.assert_allclose(rows(found), rows(alone[name]), atol=1e-4)
+            np.testing.assert_allclose(rows(found), rows(alone[name]), rtol=1e-5, atol=1e-4)
             count += len(found)
     assert count > 4
 

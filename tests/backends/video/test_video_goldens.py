@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.video import CLIPS, TEXTS, cases, make_video_model
+from packaging.version import Version
 from PIL import Image
 
 import t2v_eval
@@ -29,7 +30,12 @@ NAMES = {
 }
 REPEATING = ("languagebind_video", "languagebind_video_lora")  # a picture, in the place of frames
 CASES = [(model, case) for model in NAMES for case in cases(model)]
-TOLERANCE = {"clip": 2e-6, "itm": 3e-5}
+# PyTorch before 2.10, and any on a processor without AVX2, resizes to values that differ by up to
+# 0.002, so that about one of 20,000 is rounded to another level. The goldens are of a newer one.
+AS_GOLDENS = Version(torch.__version__) >= Version("2.10") and (
+    torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+)
+TOLERANCE = {"clip": 2e-6, "itm": 3e-5} if AS_GOLDENS else {"clip": 5e-4, "itm": 1e-2}
 # Cases with the frames and texts of a convention, and the one option in which it differs, if any.
 CONVENTIONS: dict[str, dict] = {
     "umt_clip_t2v_metrics_padded": {"convention": "t2v_metrics"},

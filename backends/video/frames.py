@@ -43,8 +43,8 @@ def resize_bicubic(
 ) -> Image.Image:
     """Resize a frame to a height and width, as `torchvision.transforms.Resize` does.
 
-    It resizes floats of a uint8 tensor and rounds them. Where PyTorch is older than 2.10, or the
-    processor lacks AVX2, about one of 20,000 values is rounded to another level.
+    It resizes floats of a uint8 tensor and rounds them. With PyTorch 2.8 or older, or on a
+    processor without AVX2, a few values are rounded to another level.
 
     >>> resize_bicubic(Image.new("RGB", (40, 20)), (28, 56)).size
     (56, 28)

@@ -154,8 +154,8 @@ def load_writer(vlm: str | Scorer, writing: Writing, options: dict[str, Any]) ->
             "top_k": writing.top_k,
         }
         if owned := sorted(question.keys() & options.keys()):
-            of_judge = "; pass `max_new_tokens=`" if owned[0] == "max_tokens" else ""
-            raise InputError(f"`{owned[0]}=` is set by the judge that `vlm` writes for{of_judge}")
+            hint = "; pass `max_new_tokens=`" if owned[0] == "max_tokens" else ""
+            raise InputError(f"`{owned[0]}=` is set by the judge that `vlm` writes for{hint}")
         return models.build(replace(card, args={**card.args, **question}), **options)  # type: ignore[no-any-return]
     shared = {k: options[k] for k in ("image_mode", "on_error", "allow_urls") if k in options}
     return LocalWriter(load(vlm, **options), writing, **shared)

@@ -255,10 +255,10 @@ def image_label(image: Any, number: int = 0) -> str:
     return "" if image is None else redact_userinfo(str(image))
 
 
-def _of_row(number: int, error: str) -> str:
+def _row_error(number: int, error: str) -> str:
     """Return why a row has no score; an image of several rows has the name of the first.
 
-    >>> _of_row(5, "row 2 (a.png): no such file"), _of_row(5, "refused")
+    >>> _row_error(5, "row 2 (a.png): no such file"), _row_error(5, "refused")
     ('row 5 (a.png): no such file', 'row 5: refused')
     """
     renamed, count = re.subn(r"^row [0-9]+(?=[. ])", f"row {number}", error)
@@ -282,7 +282,7 @@ def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterat
             for j, text in enumerate(block.texts):
                 error = outcome.failures.get((b, i, j), "")
                 if "image" in row and error:
-                    error = _of_row(number, error)
+                    error = _row_error(number, error)
                 result = parts_of(image)[-1]  # of an edit; its source is a column of the table
                 yield {
                     "image": redact_userinfo(
